@@ -1,0 +1,108 @@
+"""The types of an environment file. Reading files is in `loader`."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class InvalidEnvironment(Exception):
+    """An environment that cannot be used; the message names file, key, value and the remedy."""
+
+
+class Settings(BaseModel):
+    """A frozen part of an environment; unknown keys are refused so that a misspelt one is never ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class EngineSettings(Settings):
+    """What runs the data code."""
+
+    kind: Literal["sail", "spark", "remote"] = "sail"
+    """`sail`: embedded, no Java. `spark`: Apache Spark on this machine. `remote`: a Spark Connect server."""
+    remote: str | None = None
+    """Spark Connect URL (`sc://host:port`), for `remote`."""
+    master: str | None = None
+    """Spark master for `spark`; `local[cores]` by default."""
+    cores: int | None = Field(default=None, ge=1)
+    """Cores of this machine to use, for `sail` and `spark`; all that the process may use by default."""
+    conf: dict[str, str] = {}
+    """Spark configuration, for `spark` and for the session."""
+
+    @model_validator(mode="after")
+    def _remote_has_a_url(self) -> "EngineSettings":
+        if self.kind == "remote" and not (self.remote or "").startswith("sc://"):
+            raise ValueError(
+                f"engine kind remote needs `remote: sc://host:port`, got {self.remote!r}"
+            )
+        return self
+
+
+class LakeSettings(Settings):
+    """Where versions are published."""
+
+    uri: str = "data/lake"
+    """A path (relative to the home) or any fsspec URI."""
+    storage_options: dict[str, Any] = {}
+    """Options of the fsspec file system. Secrets come from the environment, never from here."""
+
+
+class MlflowSettings(Settings):
+    """Experiment tracking and model registry."""
+
+    tracking_uri: str = "sqlite:///data/mlflow/mlflow.db"
+    """MLflow server, or a SQLite file (a relative one is relative to the home)."""
+    artifact_location: str | None = "data/mlflow/artifacts"
+    """Where models and artefacts go; None leaves it to the server."""
+
+
+class TrainingPlacement(Settings):
+    """Processes of `torch.distributed.run`."""
+
+    processes: int | Literal["auto"] = "auto"
+    """Processes per node; `auto` is one per GPU, or two on a machine without."""
+    nnodes: str = Field(default="1", pattern=r"^\d+(:\d+)?$")
+    """Number of nodes, or `min:max` for elastic runs."""
+    rdzv_endpoint: str | None = None
+    """`host:port` where the nodes meet; not needed for one node."""
+    rdzv_backend: str = "c10d"
+    """Rendezvous backend."""
+    max_restarts: int = Field(default=0, ge=0)
+    """Restarts of the worker group within one launch."""
+
+
+class AlertSettings(Settings):
+    """Where alerts go."""
+
+    channels: list[str] = ["logfile://data/alerts.log"]
+    """Apprise URLs; `logfile://path` appends to a local file. Take secrets from the environment."""
+
+
+class Environment(Settings):
+    """Where the platform runs."""
+
+    name: str
+    """Name of the environment; the file's by default."""
+    home: Path
+    """Folder that relative paths refer to."""
+    engine: EngineSettings = EngineSettings()
+    """Data engine."""
+    lake: LakeSettings = LakeSettings()
+    """Published data."""
+    mlflow: MlflowSettings = MlflowSettings()
+    """Tracking and registry."""
+    training: TrainingPlacement = TrainingPlacement()
+    """Training processes."""
+    alerts: AlertSettings = AlertSettings()
+    """Alerts."""
+    executor: Literal["in_process", "multiprocess"] = "in_process"
+    """Dagster executor of the jobs. In-process is the quick one on one machine."""
+
+    def resolve(self, path: str | Path) -> Path:
+        """Return a local path, made absolute against the home."""
+        return self.home / Path(path).expanduser()
+
+    def locate(self, uri: str) -> str:
+        """Return a URI as it is, a local path made absolute against the home."""
+        return uri if "://" in uri else str(self.resolve(uri))

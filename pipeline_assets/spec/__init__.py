@@ -1,0 +1,33 @@
+"""The typed use-case specification: what to build, never where it runs."""
+
+from pipeline_assets.spec.contract import Column, Contract, RowRule, TableRules
+from pipeline_assets.spec.evaluation import Evaluation, Gate, Slice, ThresholdGoal
+from pipeline_assets.spec.features import Feature, Features, Label, Split
+from pipeline_assets.spec.monitoring import Monitoring
+from pipeline_assets.spec.source import CsvOptions, DemoData, Source
+from pipeline_assets.spec.training import ModelSettings, TrainingSettings
+from pipeline_assets.spec.use_case import Registry, Schedule, UseCase
+
+__all__ = [
+    "Column",
+    "Contract",
+    "CsvOptions",
+    "DemoData",
+    "Evaluation",
+    "Feature",
+    "Features",
+    "Gate",
+    "Label",
+    "ModelSettings",
+    "Monitoring",
+    "Registry",
+    "RowRule",
+    "Schedule",
+    "Slice",
+    "Source",
+    "Split",
+    "TableRules",
+    "ThresholdGoal",
+    "TrainingSettings",
+    "UseCase",
+]

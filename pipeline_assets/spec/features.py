@@ -1,0 +1,76 @@
+"""Features: SQL expressions over validated columns, the label, and the split."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipeline_assets.spec.model_base import SpecModel
+
+
+class Feature(SpecModel):
+    """One engineered, unscaled column."""
+
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
+    """Name of the feature."""
+    kind: Literal["numeric", "categorical"]
+    """Numeric features are float32 with NaN for missing; categorical ones are text, hashed in shards."""
+    expression: str | None = None
+    """SQL over validated columns; the column of the same name by default."""
+    description: str = ""
+    """Shown in the UI's column schema."""
+
+    @property
+    def sql(self) -> str:
+        """The expression, or the quoted name where none is declared."""
+        return self.expression if self.expression is not None else f"`{self.name}`"
+
+
+class Label(SpecModel):
+    """What the model predicts."""
+
+    column: str
+    """Contract column."""
+    positive: str | int | float | bool = 1
+    """The value that counts as positive; every other value is negative."""
+
+
+class Split(SpecModel):
+    """Deterministic split by hash of the key: a row's part never depends on other rows' order."""
+
+    train: float = Field(default=0.7, gt=0, lt=1)
+    """Share of training rows."""
+    validation: float = Field(default=0.15, gt=0, lt=1)
+    """Share of validation rows; the rest is the test split."""
+    stratify: bool = True
+    """Hold the label rate equal between parts, within 1/4096 of the rows."""
+    seed: int | None = None
+    """Seed of the hash; the use case's seed by default."""
+
+    @model_validator(mode="after")
+    def _leaves_a_test_split(self) -> "Split":
+        if self.train + self.validation >= 1:
+            raise ValueError(
+                f"train {self.train} + validation {self.validation} leave no rows for the test split"
+            )
+        return self
+
+
+class Features(SpecModel):
+    """What goes into the model."""
+
+    columns: list[Feature] = Field(min_length=1)
+    """The features, in the order of the tensors."""
+    label: Label
+    """The label."""
+    suspicious_auc: float = Field(default=0.97, gt=0.5, le=1)
+    """A single feature that separates the classes better than this is reported as a likely leak."""
+
+    @property
+    def numeric(self) -> list[Feature]:
+        """Numeric features in order."""
+        return [feature for feature in self.columns if feature.kind == "numeric"]
+
+    @property
+    def categorical(self) -> list[Feature]:
+        """Categorical features in order."""
+        return [feature for feature in self.columns if feature.kind == "categorical"]

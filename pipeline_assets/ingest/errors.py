@@ -1,0 +1,5 @@
+"""The error of ingest: a source that cannot be read at all. Bad lines are no error, they are kept."""
+
+
+class IngestError(Exception):
+    """A source that cannot become `raw`: names the file, what is wrong and what to do about it."""

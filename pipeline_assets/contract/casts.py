@@ -1,0 +1,154 @@
+"""Text to typed values, as SQL that Sail and Apache Spark answer alike.
+
+The rules, for text without the spaces, tabs and line ends around it:
+
+- int32, int64: an optional sign and ASCII digits; a fraction of zeros is dropped (`3.0` is 3, as
+  pandas writes integers next to missing values). `3.7`, `1e3`, `1_000` and overflow are refused.
+- float32, float64: decimal or exponent notation, and nan, inf, infinity in any case. NaN is
+  missing; overflow is infinite, which the rule `finite` judges. Suffixes (`1.5f`) and hex are
+  refused.
+- boolean: true, t, yes, y, 1 and false, f, no, n, 0 in any case.
+- date: `YYYY-MM-DD`, years 0001 to 9999.
+- timestamp: a date, or a date, `T` or space, `HH:MM` or `HH:MM:SS` with up to nine decimals (cut to
+  microseconds), and optionally `Z` or an offset `+HH`, `+HHMM`, `+HH:MM` below 18 hours; without a
+  zone it is UTC. With an offset, years 0002 to 9998, so that it stays within years in UTC as well.
+- string: as it is, nothing trimmed.
+
+Engines differ in the texts that their casts accept (Spark takes `1.5f` and control characters), so
+every cast is guarded. The common case is tested by `translate`, which is cheaper than a regular
+expression; the guards after it see only what that lets through.
+"""
+
+from pipeline_assets.spec.contract import ColumnType
+
+WHITESPACE = " \t\r\n"
+TRUE_TEXTS = ("true", "t", "yes", "y", "1")
+FALSE_TEXTS = ("false", "f", "no", "n", "0")
+NAN_TEXTS = ("nan", "+nan", "-nan")
+POSITIVE_INFINITY_TEXTS = ("inf", "+inf", "infinity", "+infinity")
+NEGATIVE_INFINITY_TEXTS = ("-inf", "-infinity")
+INTEGER_PATTERN = r"[+-]?[0-9]+(\.0*)?"
+DATE_PATTERN = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+TIME_PATTERN = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
+OFFSET_PATTERN = r"[+-](0[0-9]|1[0-7])(:?[0-5][0-9])?"
+ZONE_PATTERN = rf"(Z|{OFFSET_PATTERN})"
+
+SQL_TYPES: dict[ColumnType, str] = {
+    "string": "STRING",
+    "int32": "INT",
+    "int64": "BIGINT",
+    "float32": "FLOAT",
+    "float64": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "date": "DATE",
+    "timestamp": "TIMESTAMP",
+}
+
+
+def quote_name(name: str) -> str:
+    """Return a column name in backticks."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def quote_text(text: str) -> str:
+    """Return a SQL string literal. Backslashes escape on both engines; doubled quotes do not."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def cast_sql(raw: str, raw_type: ColumnType, target: ColumnType) -> str:
+    """SQL for the typed value of the SQL operand `raw`: null where missing, NaN, or not castable.
+
+    `raw_type` is the type that the raw table stores: "string" or `target` itself.
+    """
+    if raw_type not in ("string", target):
+        raise ValueError(f"a raw column is stored as string or {target}, not as {raw_type}")
+    if raw_type == target:
+        if target in ("float32", "float64"):
+            return f"CASE WHEN isnan({raw}) THEN NULL ELSE {raw} END"
+        return raw
+    if target in ("int32", "int64"):
+        return _integer(raw, SQL_TYPES[target])
+    if target in ("float32", "float64"):
+        return _float(raw, SQL_TYPES[target])
+    if target == "boolean":
+        text = f"lower({_trim(raw)})"
+        return (
+            f"CASE WHEN {text} IN {_texts(TRUE_TEXTS)} THEN true "
+            f"WHEN {text} IN {_texts(FALSE_TEXTS)} THEN false END"
+        )
+    if target == "date":
+        return f"CASE WHEN {_is_date(raw)} THEN try_cast({_trim(raw)} AS DATE) END"
+    return _timestamp(raw)
+
+
+def is_nan_text_sql(raw: str) -> str:
+    """SQL that is true where the text `raw` spells NaN, which counts as missing."""
+    return f"lower({_trim(raw)}) IN {_texts(NAN_TEXTS)}"
+
+
+def matches_sql(operand: str, pattern: str) -> str:
+    """SQL that is true where the whole text matches.
+
+    It ends in `\\z`, as Java's `$` would overlook a line end after the text.
+    """
+    whole = rf"\A(?:{pattern})\z"
+    return f"{operand} RLIKE {quote_text(whole)}"
+
+
+def _integer(raw: str, sql_type: str) -> str:
+    trimmed = _trim(raw)
+    return (
+        f"CASE WHEN translate({raw}, '+-0123456789', '') = '' THEN try_cast({raw} AS {sql_type}) "
+        f"WHEN {matches_sql(trimmed, INTEGER_PATTERN)} "
+        f"THEN try_cast(substring_index({trimmed}, '.', 1) AS {sql_type}) END"
+    )
+
+
+def _float(raw: str, sql_type: str) -> str:
+    trimmed = _trim(raw)
+    digits = "'+-.0123456789eE'"
+    return (
+        f"CASE WHEN translate({raw}, {digits}, '') = '' THEN try_cast({raw} AS {sql_type}) "
+        f"WHEN translate({trimmed}, {digits}, '') = '' THEN try_cast({trimmed} AS {sql_type}) "
+        f"WHEN lower({trimmed}) IN {_texts(POSITIVE_INFINITY_TEXTS)} "
+        f"THEN CAST('Infinity' AS {sql_type}) "
+        f"WHEN lower({trimmed}) IN {_texts(NEGATIVE_INFINITY_TEXTS)} "
+        f"THEN CAST('-Infinity' AS {sql_type}) END"
+    )
+
+
+def _timestamp(raw: str) -> str:
+    trimmed = _trim(raw)
+    # Engines read neither a time without seconds nor, alike, one without a zone: both are put in.
+    moment = matches_sql(trimmed, rf"{DATE_PATTERN}[T ]{TIME_PATTERN}{ZONE_PATTERN}?")
+    no_seconds = matches_sql(trimmed, rf"{DATE_PATTERN}[T ][0-9]{{2}}:[0-9]{{2}}{ZONE_PATTERN}?")
+    has_zone = matches_sql(trimmed, rf".*:[0-9.]+{ZONE_PATTERN}")
+    has_offset = matches_sql(trimmed, rf".*:[0-9.]+{OFFSET_PATTERN}")
+    edge = f"((startswith({trimmed}, '0001') OR startswith({trimmed}, '9999')) AND {has_offset})"
+    full = (
+        f"CASE WHEN {no_seconds} THEN concat(substr({trimmed}, 1, 16), ':00', "
+        f"substr({trimmed}, 17)) ELSE {trimmed} END"
+    )
+    zone = f"CASE WHEN {has_zone} THEN '' ELSE 'Z' END"
+    return (
+        f"CASE WHEN {_year_zero(trimmed)} OR {edge} THEN NULL "
+        f"WHEN {moment} THEN try_cast(concat({full}, {zone}) AS TIMESTAMP) "
+        f"WHEN {_is_date(raw)} THEN try_cast(concat({trimmed}, 'T00:00:00Z') AS TIMESTAMP) END"
+    )
+
+
+def _is_date(raw: str) -> str:
+    trimmed = _trim(raw)
+    return f"({matches_sql(trimmed, DATE_PATTERN)} AND NOT {_year_zero(trimmed)})"
+
+
+def _year_zero(operand: str) -> str:
+    return f"startswith({operand}, '0000')"
+
+
+def _trim(operand: str) -> str:
+    return f"btrim({operand}, {quote_text(WHITESPACE)})"
+
+
+def _texts(texts: tuple[str, ...]) -> str:
+    return "(" + ", ".join(quote_text(text) for text in texts) + ")"

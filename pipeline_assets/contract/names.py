@@ -1,0 +1,26 @@
+"""Names that the driver and the engine's tasks share. Nothing is imported here: tasks load it alone."""
+
+UNIQUE_KEY = "unique_key"
+MALFORMED_LINE = "malformed_line"
+
+SOURCE_FILE = "_source_file"
+SOURCE_LINE = "_source_line"
+ROW_ID = "_row_id"
+BUCKET = "_bucket"
+MALFORMED_REASON = "_reason"
+MALFORMED_TEXT = "_text"
+
+
+def raw_name(index: int) -> str:
+    """Column of the raw value of contract column `index` while a row is judged."""
+    return f"_raw_{index}"
+
+
+def typed_name(index: int) -> str:
+    """Column of the cast value of contract column `index` while a row is judged."""
+    return f"_typed_{index}"
+
+
+def flag_name(index: int) -> str:
+    """Column that is true where the rule at `index` of the compiled contract is broken."""
+    return f"_flag_{index}"

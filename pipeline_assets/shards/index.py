@@ -1,0 +1,124 @@
+"""The index of a set of shards: which files, how many rows, which columns, which hashes."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FORMAT_VERSION = 1
+INDEX_FILE = "index.json"
+SPLITS = ("train", "validation", "test")
+
+
+class ShardError(Exception):
+    """Shards that are missing, damaged or of another format; the message names the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """One safetensors file, rows in ascending order of `row_id`.
+
+    Tensors: `numeric` f32 [rows, F], `categorical` i64 [rows, C], `label` f32 [rows], `row_id` i64
+    [rows].
+    """
+
+    file: str
+    """Path relative to the index."""
+    split: str
+    """train, validation or test."""
+    rows: int
+    bytes: int
+    sha256: str
+    """Of the whole file."""
+    row_id_sum: int
+    """Sum of `row_id` modulo 2**64, as int64: an epoch that saw every row once has the same sum."""
+    label_sum: float
+    """Sum of the labels: for labels 0 and 1 the number of positive rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardIndex:
+    """What `index.json` holds."""
+
+    numeric: tuple[str, ...]
+    """Names of the numeric features, in the order of the tensor's columns."""
+    categorical: tuple[str, ...]
+    """Names of the categorical features, in the order of the tensor's columns."""
+    shards: tuple[Shard, ...]
+    format_version: int = FORMAT_VERSION
+
+    def split(self, name: str) -> tuple[Shard, ...]:
+        """Shards of a split, in order. Raises `ShardError` for a split that has no rows."""
+        shards = tuple(shard for shard in self.shards if shard.split == name)
+        if not shards:
+            has = ", ".join(sorted({shard.split for shard in self.shards})) or "no rows at all"
+            raise ShardError(f"the shards hold no rows of split {name!r} (they hold: {has})")
+        return shards
+
+    @property
+    def rows(self) -> int:
+        """Rows of all splits."""
+        return sum(shard.rows for shard in self.shards)
+
+    @property
+    def split_rows(self) -> dict[str, int]:
+        """Split to rows; 0 where it has none."""
+        return {name: sum(s.rows for s in self.shards if s.split == name) for name in SPLITS}
+
+    @property
+    def row_id_sums(self) -> dict[str, int]:
+        """Split to the sum of `row_id` modulo 2**64 (0 to 2**64 - 1)."""
+        return {
+            name: sum(s.row_id_sum for s in self.shards if s.split == name) % 2**64
+            for name in SPLITS
+        }
+
+    def positives(self, name: str) -> float:
+        """Sum of the labels of a split: its positive rows."""
+        return sum(shard.label_sum for shard in self.shards if shard.split == name)
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hex digits over the content of all shards and the column names."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe form."""
+        return {
+            "format_version": self.format_version,
+            "schema": {
+                "numeric": {"dtype": "float32", "features": list(self.numeric)},
+                "categorical": {"dtype": "int64", "features": list(self.categorical)},
+                "label": {"dtype": "float32"},
+                "row_id": {"dtype": "int64"},
+            },
+            "shards": [dataclasses.asdict(shard) for shard in self.shards],
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "ShardIndex":
+        """Inverse of `to_dict`. Raises `ShardError` for another format version."""
+        if data.get("format_version") != FORMAT_VERSION:
+            raise ShardError(
+                f"index of format version {data.get('format_version')!r}, this code reads "
+                f"{FORMAT_VERSION}: materialise tensor_shards again"
+            )
+        return cls(
+            numeric=tuple(data["schema"]["numeric"]["features"]),
+            categorical=tuple(data["schema"]["categorical"]["features"]),
+            shards=tuple(Shard(**shard) for shard in data["shards"]),
+        )
+
+
+def load_index(folder: str | Path) -> ShardIndex:
+    """Read `index.json` of a local folder (or the file itself). Raises `ShardError`."""
+    path = Path(folder)
+    path = path / INDEX_FILE if path.is_dir() else path
+    try:
+        return ShardIndex.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ShardError(f"no shard index at {path}: materialise tensor_shards first") from None
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ShardError(f"{path} is not a shard index: {error}") from None

@@ -1,0 +1,12 @@
+"""Training: models, preprocessing, the loop, and the launcher of its processes.
+
+Runs on a bare GPU node: torch, numpy, safetensors and psutil, no engine and no orchestrator. Import
+what is needed from the modules; this package file stays free of torch.
+
+    config           what is trained and how, as plain dataclasses with JSON forms
+    preprocessor     statistics as a torch module, part of every model
+    models/          factories `module:function(ModelConfig) -> nn.Module`
+    model            the saved artefact: `load_model(folder).predict_proba(numeric, categorical)`
+    trainer          the loop; parallelize, checkpoint, metrics, progress serve it
+    launch           `python -m pipeline_assets.training.launch job.json`
+"""

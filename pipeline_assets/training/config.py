@@ -1,0 +1,207 @@
+"""What is trained and how: frozen dataclasses with JSON forms. Field names equal those of the spec."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Monitor = Literal["roc_auc", "average_precision", "log_loss"]
+
+
+class TrainingError(Exception):
+    """Training cannot start or go on; the message says why and what to do. Never retried blindly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumericFeature:
+    """Training statistics of a numeric feature. None (or NaN) where no training row has a value."""
+
+    name: str
+    mean: float | None
+    std: float | None
+    median: float | None
+    edges: tuple[float, ...] = ()
+    """Ascending quantiles, minimum to maximum, for piecewise-linear embeddings; empty if unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoricalFeature:
+    """Vocabulary of a categorical feature."""
+
+    name: str
+    vocabulary: tuple[int, ...]
+    """int64 hashes of the kept categories; all others share the out-of-vocabulary bucket."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessorConfig:
+    """Everything the `Preprocessor` knows, in the order of the tensors' columns."""
+
+    numeric: tuple[NumericFeature, ...] = ()
+    categorical: tuple[CategoricalFeature, ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "PreprocessorConfig":
+        """From JSON: `{numeric: [{name, mean, std, median}], categorical: [{name, vocabulary}]}`."""
+        return cls(
+            numeric=tuple(
+                NumericFeature(**{**item, "edges": tuple(item.get("edges", ()))})
+                for item in data.get("numeric", ())
+            ),
+            categorical=tuple(
+                CategoricalFeature(name=item["name"], vocabulary=tuple(item["vocabulary"]))
+                for item in data.get("categorical", ())
+            ),
+        )
+
+    @classmethod
+    def from_statistics(
+        cls, statistics: Mapping[str, Any], *, max_vocabulary: int
+    ) -> "PreprocessorConfig":
+        """From the JSON form of feature statistics (over training rows only).
+
+        Args:
+            statistics: `numeric`: [{name, mean, std, min, max, quantiles: {"0.01": …}}] and
+                `categorical`: [{name, top: [{hash} or (value, hash, rows)]}], as
+                `FeatureStatistics.to_dict()` gives or its JSON holds.
+            max_vocabulary: most frequent categories kept per feature.
+        """
+        numeric = []
+        for item in statistics["numeric"]:
+            quantiles = sorted((float(key), value) for key, value in item["quantiles"].items())
+            edges = [item["min"], *(value for _, value in quantiles), item["max"]]
+            known = sorted({float(e) for e in edges if e is not None and math.isfinite(e)})
+            numeric.append(
+                NumericFeature(
+                    name=item["name"],
+                    mean=item["mean"],
+                    std=item["std"],
+                    median=dict(quantiles).get(0.5),
+                    edges=tuple(known),
+                )
+            )
+        categorical = [
+            CategoricalFeature(
+                name=item["name"],
+                vocabulary=tuple(
+                    int(top["hash"] if isinstance(top, Mapping) else top[1])
+                    for top in item["top"][:max_vocabulary]
+                ),
+            )
+            for item in statistics["categorical"]
+        ]
+        return cls(numeric=tuple(numeric), categorical=tuple(categorical))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What a factory gets."""
+
+    factory: str = "pipeline_assets.training.models.mlp:build"
+    """Dotted path `module:function(ModelConfig) -> nn.Module`."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of the factory; it refuses those it does not know."""
+    max_vocabulary: int = 1000
+    """As in the spec; already applied in `preprocessor`."""
+    preprocessor: PreprocessorConfig = PreprocessorConfig()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "ModelConfig":
+        """From JSON."""
+        return cls(
+            **{**data, "preprocessor": PreprocessorConfig.from_dict(data.get("preprocessor", {}))}
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How the model is trained; see `spec.training.TrainingSettings` for each field."""
+
+    max_epochs: int = 30
+    batch_size: int = 1024
+    """Rows of a global batch, over all ranks."""
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    warmup_share: float = 0.05
+    gradient_clip: float = 1.0
+    positive_weight: float | Literal["balanced", "none"] = "none"
+    patience: int = 5
+    """Epochs."""
+    monitor: Monitor = "roc_auc"
+    checkpoint_epochs: int = 1
+    deterministic: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchConfig:
+    """Processes, from the environment."""
+
+    processes: int | Literal["auto"] = "auto"
+    """Ranks on this node; auto: one per GPU, else two."""
+    nnodes: str = "1"
+    """Nodes, or "min:max"."""
+    rdzv_endpoint: str | None = None
+    """host:port of the rendezvous; None for one node."""
+    rdzv_backend: str = "c10d"
+    max_restarts: int = 0
+    """Restarts of all ranks after one has failed, each from the last checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """One training, as `launch` reads it from JSON."""
+
+    shards: str
+    """Folder with `index.json`."""
+    output: str
+    """Folder for the model; files appear there when training has finished (metrics while it runs)."""
+    checkpoints: str
+    """Folder for checkpoints, kept when the run dies: give the same to its retry."""
+    seed: int = 0
+    """Initial weights, order of rows and dropout."""
+    verify_shards: bool = True
+    """Re-hash the shards before training."""
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    launch: LaunchConfig = LaunchConfig()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "TrainingJob":
+        """From JSON. Raises `TrainingError` for an unknown or missing key."""
+        try:
+            return cls(
+                **{
+                    **data,
+                    "model": ModelConfig.from_dict(data.get("model", {})),
+                    "training": TrainingConfig(**data.get("training", {})),
+                    "launch": LaunchConfig(**data.get("launch", {})),
+                }
+            )
+        except TypeError as error:
+            raise TrainingError(f"training job: {error}") from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> "TrainingJob":
+        """Read a JSON file. Raises `TrainingError` where it is no training job."""
+        try:
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, json.JSONDecodeError) as error:
+            raise TrainingError(f"training job {path}: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe form."""
+        return dataclasses.asdict(self)
+
+    def fingerprint(self, index_hash: str) -> str:
+        """Sixteen hex digits of all that shapes the weights; a checkpoint continues only its own."""
+        shaping = {
+            "index": index_hash,
+            "seed": self.seed,
+            "model": dataclasses.asdict(self.model),
+            "training": dataclasses.asdict(self.training),
+        }
+        return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,109 @@
+"""Starts a training: `python -m pipeline_assets.training.launch job.json`.
+
+The elastic agent and its ranks live in a session of their own. Whoever dies takes all below along:
+the ranks get SIGKILL when the agent dies, the agent when the launcher dies, and the launcher SIGTERM
+when its parent dies. SIGTERM and SIGINT are passed on, with SIGKILL after a grace period.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from pipeline_assets.training.agent import LAUNCHER_PID
+from pipeline_assets.training.config import TrainingError, TrainingJob
+from pipeline_assets.training.processes import die_with_parent
+from pipeline_assets.training.worker import ERROR_FILE
+
+GRACE_SECONDS = 10.0
+
+
+def launch(job_path: str | Path) -> int:
+    """Run the job to its end; return the exit status: 0, or 128 + the signal that ended it, or 1.
+
+    Raises:
+        TrainingError: the job file is unusable, or a rank said why it failed.
+    """
+    job = TrainingJob.load(job_path)
+    error_file = Path(job.output) / ERROR_FILE
+    error_file.unlink(missing_ok=True)
+    agent = subprocess.Popen(
+        [sys.executable, "-m", "pipeline_assets.training.agent", str(job_path)],
+        env=os.environ | {LAUNCHER_PID: str(os.getpid())},
+        start_new_session=True,
+    )
+    received: list[int] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    previous = {
+        number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        status = _wait(agent, received)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if received:
+        return 128 + received[0]
+    if status != 0 and error_file.exists():
+        # The file stays beside the output, for whoever started this process.
+        raise TrainingError(error_file.read_text(encoding="utf-8"))
+    return min(abs(status), 1)
+
+
+def _wait(agent: subprocess.Popen[bytes], received: list[int]) -> int:
+    """Wait for the agent; pass signals on; leave no process of the group behind."""
+    forwarded, deadline = 0, float("inf")
+    family: list[psutil.Process] = []
+    while True:
+        try:
+            status = agent.wait(timeout=0.1)
+            break
+        except subprocess.TimeoutExpired:
+            pass
+        if len(received) > forwarded:
+            forwarded = len(received)
+            deadline = min(deadline, time.monotonic() + GRACE_SECONDS)
+            family = _family(agent.pid)
+            os.killpg(agent.pid, received[-1])
+        if time.monotonic() > deadline:
+            family += _family(agent.pid)
+            os.killpg(agent.pid, signal.SIGKILL)
+            deadline = float("inf")
+    for process in family:
+        if process.is_running():
+            process.kill()
+    psutil.wait_procs(family, timeout=GRACE_SECONDS)
+    return status
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """Children of the agent: ranks have sessions of their own, a signal to its group misses them."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def main(arguments: list[str]) -> int:
+    """The command."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m pipeline_assets.training.launch job.json\n")
+        return 2
+    die_with_parent(signal.SIGTERM)
+    try:
+        return launch(arguments[0])
+    except TrainingError as error:
+        sys.stderr.write(f"training failed: {error}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

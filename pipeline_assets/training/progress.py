@@ -1,0 +1,107 @@
+"""What people see while training runs: a line per epoch, a bar in a terminal, the Dagster log."""
+
+import json
+import os
+import sys
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pipeline_assets.training.model import json_bytes, write_atomically
+
+HISTORY_FILE = "history.json"
+METRICS_FILE = "metrics.jsonl"
+TIMINGS = ("seconds", "rows_per_second")
+
+
+class Progress:
+    """Reports of the leading rank; on all others every method does nothing.
+
+    `metrics.jsonl` is rewritten whole after each epoch, timings included; `history.json`, at the end,
+    leaves timings out, so that the same training gives the same bytes.
+    """
+
+    def __init__(self, output: Path, *, max_epochs: int, monitor: str, active: bool) -> None:
+        self._output = output
+        self._max_epochs = max_epochs
+        self._monitor = monitor
+        self._active = active
+        self._bar: Any = None
+        self._log: Any = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Progress":
+        if self._active and "DAGSTER_PIPES_CONTEXT" in os.environ:
+            from dagster_pipes import open_dagster_pipes  # optional: a bare node has none
+
+            self._log = self._stack.enter_context(open_dagster_pipes()).log
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._stack.__exit__(kind, error, trace)
+
+    def say(self, text: str) -> None:
+        """One line, to the Dagster log where there is one (which shows it on the console as well)."""
+        if not self._active:
+            return
+        if self._log is not None:
+            self._log.info(text)
+        else:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+
+    def start_epoch(self, epoch: int, rows: int) -> None:
+        """Begin an epoch (from 1) of so many rows."""
+        if self._active and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=rows, desc=f"epoch {epoch}/{self._max_epochs}", unit=" rows", leave=False
+            )
+
+    def advance(self, rows: int) -> None:
+        """So many more rows of the epoch are done, over all ranks."""
+        if self._bar is not None:
+            self._bar.update(rows)
+
+    def end_epoch(self, history: list[dict[str, Any]]) -> None:
+        """Report the last entry and write `metrics.jsonl`."""
+        if not self._active:
+            return
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        last = history[-1]
+        mean_seconds = sum(entry["seconds"] for entry in history) / len(history)
+        left = timedelta(seconds=round(mean_seconds * (self._max_epochs - last["epoch"])))
+        self.say(
+            f"epoch {last['epoch']}/{self._max_epochs}  loss {last['train_loss']:.5f}  "
+            f"validation {self._monitor} {last[f'validation_{self._monitor}']:.5f}"
+            f"{' (best)' if last['best'] else ''}  "
+            f"{last['rows_per_second']:,.0f} rows/s  at most {left} left"
+        )
+        lines = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in history)
+        write_atomically(self._output / METRICS_FILE, lines.encode())
+
+    def finish(self, history: list[dict[str, Any]]) -> None:
+        """Write `history.json`: the epochs without timings, and which of them is kept."""
+        if not self._active:
+            return
+        epochs = [{k: v for k, v in entry.items() if k not in TIMINGS} for entry in history]
+        best = next(entry for entry in epochs if entry["best"])
+        content = {
+            "monitor": self._monitor,
+            "best_epoch": best["epoch"],
+            "best_score": best[f"validation_{self._monitor}"],
+            "epochs": epochs,
+        }
+        write_atomically(self._output / HISTORY_FILE, json_bytes(content))

@@ -1,0 +1,93 @@
+"""One rank: `python -m pipeline_assets.training.worker job.json`, started by torch.distributed.run."""
+
+import os
+import sys
+from pathlib import Path
+
+from pipeline_assets.training.config import TrainingError, TrainingJob
+from pipeline_assets.training.processes import die_with_parent
+
+ERROR_FILE = "error.txt"
+AGENT_PID = "PIPELINE_AGENT_PID"
+
+
+def main(job_path: str) -> int:
+    """Train as the job says; return the exit status. Every foreseen failure is one sentence."""
+    # First of all: an orphan would keep its GPU.
+    if AGENT_PID in os.environ:
+        die_with_parent(parent=int(os.environ[AGENT_PID]))
+    from pipeline_assets.shards.index import ShardError
+
+    job = TrainingJob.load(job_path)
+    try:
+        train(job)
+    except (TrainingError, ShardError) as error:
+        _leave_message(Path(job.output) / ERROR_FILE, str(error))
+        return 1
+    except RuntimeError as error:
+        # Gloo's way to say that another rank has died; why it did is that rank's to say.
+        if "gloo" not in str(error).lower():
+            raise
+        sys.stderr.write(f"training rank {os.environ['RANK']} lost contact with another rank\n")
+        return 1
+    return 0
+
+
+def train(job: TrainingJob) -> None:
+    """Train on this rank, in the process group that the environment describes, or alone."""
+    import torch
+
+    from pipeline_assets.training.parallelize import join_ranks
+    from pipeline_assets.training.progress import Progress
+    from pipeline_assets.training.trainer import Trainer
+
+    if "OMP_NUM_THREADS" in os.environ:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    torch.use_deterministic_algorithms(job.training.deterministic)
+    Path(job.output).mkdir(parents=True, exist_ok=True)
+    ranks = join_ranks()
+    with Progress(
+        Path(job.output),
+        max_epochs=job.training.max_epochs,
+        monitor=job.training.monitor,
+        active=ranks.leads,
+    ) as progress:
+        trainer = Trainer(job, ranks, progress)
+        parameters = sum(p.numel() for p in trainer.network.parameters())
+        progress.say(
+            f"training on {trainer.train.rows:,} rows, {parameters:,} parameters, "
+            f"{ranks.world_size} x {ranks.device.type}, {torch.get_num_threads()} threads each"
+        )
+        trainer.run()
+
+
+def _leave_message(path: Path, text: str) -> None:
+    """Ranks fail together, for the same reason: the first to say so is enough."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        return
+
+
+def _run(job_path: str) -> None:
+    """Train, then leave without tearing down.
+
+    The destructor of a gloo process group joins a thread that may be waiting for the interpreter's
+    lock, which the destructor holds (seen with torch 2.13: ranks that were done never ended). All
+    files are written and every rank has passed the last barrier, so nothing is left to tear down.
+    """
+    status = 1
+    try:
+        status = main(job_path)
+    finally:
+        error = sys.exception()
+        if error is not None:
+            sys.excepthook(type(error), error, error.__traceback__)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    _run(sys.argv[1])

@@ -1,0 +1,178 @@
+"""Real processes: ranks agree, and whoever is killed leaves neither orphans nor other weights."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from safetensors.numpy import load_file
+
+from pipeline_assets.training.config import TrainingJob
+
+Start = Callable[[TrainingJob], subprocess.Popen[str]]
+FILES = ("model.safetensors", "config.json", "history.json")
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert err == "", "a training that goes well is quiet"
+    return out
+
+
+def family_of(process: subprocess.Popen[str], ranks: int) -> list[psutil.Process]:
+    """Launcher, agent and ranks, once the ranks run."""
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline:
+        launcher = psutil.Process(process.pid)
+        children = launcher.children(recursive=True)
+        if sum("worker" in " ".join(child.cmdline()) for child in children) == ranks:
+            return [launcher, *children]
+        time.sleep(0.05)
+    raise AssertionError("the ranks did not start")
+
+
+def after_epochs(job: TrainingJob, epochs: int) -> None:
+    """Return when so many epochs are done."""
+    path = Path(job.output) / "metrics.jsonl"
+    deadline = time.monotonic() + 150
+    while time.monotonic() < deadline:
+        if path.exists() and len(path.read_text().splitlines()) >= epochs:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{epochs} epochs did not pass")
+
+
+def all_gone(family: list[psutil.Process]) -> bool:
+    _, alive = psutil.wait_procs(family, timeout=20)
+    return not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+
+
+def workers(family: list[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in family if "worker" in " ".join(process.cmdline())]
+
+
+@pytest.fixture
+def long_job(make_job) -> Callable[..., TrainingJob]:  # type: ignore[no-untyped-def]
+    """Epochs enough to be killed in."""
+    return lambda **more: make_job(max_epochs=60, patience=60, rows=2000, processes=2, **more)
+
+
+def test_ranks_give_the_same_model(make_job, start: Start) -> None:  # type: ignore[no-untyped-def]
+    # 401 rows in batches of 100: the last holds one row, so one of three ranks has none.
+    jobs = [make_job(processes=ranks, rows=401, batch_size=100) for ranks in (1, 2, 2, 3)]
+    said = [finish(start(job)) for job in jobs]
+    assert "2 x cpu" in said[1]
+    one, two, again, three = (load_file(Path(job.output) / FILES[0]) for job in jobs)
+    for other in (two, three):
+        for name, tensor in one.items():
+            np.testing.assert_allclose(other[name], tensor, atol=2e-6, err_msg=name)
+    for name in FILES:
+        assert (Path(jobs[1].output) / name).read_bytes() == (
+            Path(jobs[2].output) / name
+        ).read_bytes()
+    assert all(np.array_equal(two[name], again[name]) for name in two)
+
+
+def test_a_killed_rank_is_restarted_and_changes_nothing(long_job, start: Start) -> None:  # type: ignore[no-untyped-def]
+    undisturbed, job = long_job(), long_job(max_restarts=1)
+    finish(start(undisturbed))
+    process = start(job)
+    family = family_of(process, 2)
+    after_epochs(job, 5)
+    workers(family)[1].kill()
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert "resumed after epoch" in out
+    for name in FILES:
+        assert (Path(undisturbed.output) / name).read_bytes() == (
+            Path(job.output) / name
+        ).read_bytes()
+    assert all_gone(family)
+
+
+@pytest.mark.parametrize("victim", ["launcher", "agent"])
+def test_a_kill_leaves_no_orphans_and_a_rerun_the_same_weights(  # type: ignore[no-untyped-def]
+    long_job, start: Start, victim: str
+) -> None:
+    undisturbed, job = long_job(), long_job()
+    finish(start(undisturbed))
+    process = start(job)
+    family = family_of(process, 2)
+    after_epochs(job, 4)
+    (family[0] if victim == "launcher" else family[1]).kill()
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert all_gone(family)
+    assert not (Path(job.output) / FILES[0]).exists()
+    assert "resumed after epoch" in finish(start(job))
+    for name in FILES:
+        assert (Path(undisturbed.output) / name).read_bytes() == (
+            Path(job.output) / name
+        ).read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_all(long_job, start: Start, number: signal.Signals) -> None:  # type: ignore[no-untyped-def]
+    job = long_job()
+    process = start(job)
+    family = family_of(process, 2)
+    after_epochs(job, 1)
+    os.kill(process.pid, number)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert all_gone(family)
+
+
+def test_no_restart_says_which_rank_died(long_job, start: Start) -> None:  # type: ignore[no-untyped-def]
+    job = long_job()
+    process = start(job)
+    family = family_of(process, 2)
+    after_epochs(job, 1)
+    workers(family)[1].kill()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "was killed by signal 9" in err and "Traceback" not in err
+    assert all_gone(family)
+
+
+def test_a_reason_is_given_in_one_sentence(make_job, start: Start) -> None:  # type: ignore[no-untyped-def]
+    process = start(make_job(label=1.0, processes=2))
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert "training failed: all 403 rows of the train split are positive" in err
+    assert "Traceback" not in err
+
+
+def test_reports_to_dagster_pipes(make_job, start: Start, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    pipes = pytest.importorskip("dagster_pipes")
+    messages = tmp_path / "messages"
+    context = tmp_path / "context"
+    context.write_text(json.dumps({"extras": {}}))
+    job = make_job(processes=2)
+    path = Path(job.output).with_name("job.json")
+    path.write_text(json.dumps(dataclasses.asdict(job)))
+    bootstrap = {
+        "DAGSTER_PIPES_CONTEXT": pipes.encode_param({"path": str(context)}),
+        "DAGSTER_PIPES_MESSAGES": pipes.encode_param({"path": str(messages)}),
+    }
+    previous = {key: os.environ.get(key) for key in bootstrap}
+    os.environ.update(bootstrap)
+    try:
+        process = start(job)
+    finally:
+        for key, value in previous.items():
+            os.environ.pop(key) if value is None else os.environ.update({key: value})
+    finish(process)
+    logged = [json.loads(line) for line in messages.read_text().splitlines()]
+    assert [m["method"] for m in logged].count("opened") == 1
+    texts = [m["params"]["message"] for m in logged if m["method"] == "log"]
+    assert sum(text.startswith("epoch ") for text in texts) == 3

@@ -1,0 +1,288 @@
+"""Registering a judged model in MLflow, with everything that says where it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline_assets.evaluation.result import Evaluation
+from pipeline_assets.registry.inputs import example, serving_contract, signature
+from pipeline_assets.registry.store import RegistryError, client, quiet
+from pipeline_assets.registry.versions import CHALLENGER, RegisteredModel, registered, set_alias
+from pipeline_assets.spec import UseCase
+from pipeline_assets.spec.credentials import without_credentials
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+
+_SERVING_PACKAGES = (
+    "mlflow",
+    "numpy",
+    "pandas",
+    "pandera",
+    "pyarrow",
+    "pydantic",
+    "pysail",
+    "pyspark",
+    "pyyaml",
+    "safetensors",
+    "torch",
+    "xxhash",
+)
+"""What a serving environment installs besides this package, which travels with the model."""
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def register(
+    *,
+    model_folder: Path | str,
+    evaluation: Evaluation,
+    use_case: UseCase,
+    tracking_uri: str,
+    mlflow_run_id: str | None = None,
+    dagster_run_id: str | None = None,
+    data_versions: Mapping[str, str] | None = None,
+    input_example: pd.DataFrame | None = None,
+) -> RegisteredModel:
+    """Log the model to an MLflow run, register it as a new version and give it the alias `challenger`.
+
+    Args:
+        model_folder: `model.safetensors` and `config.json`.
+        evaluation: gives the threshold and the metrics.
+        use_case: is stored with the model: contract and features are what serving needs.
+        tracking_uri: MLflow's tracking store, which is its registry as well.
+        mlflow_run_id: an existing run to log to; without one a run is made in the use case's experiment.
+        dagster_run_id: for the tag that leads back to Dagster.
+        data_versions: upstream asset to data version; the evaluation's by default.
+        input_example: validated rows, a few; without them one row is made up from the contract.
+
+    Raises:
+        RegistryError: MLflow does not answer or refuses.
+    """
+    store = client(tracking_uri)
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    columns = serving_contract(use_case).columns
+    names = [column.name for column in columns]
+    shown = (
+        example(columns) if input_example is None else input_example.reindex(columns=names).head(5)
+    )
+    tags = _tags(evaluation, use_case, dagster_run_id, data_versions)
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="pipeline_assets_serving_") as folder,
+            _run(mlflow, store, tracking_uri, use_case, mlflow_run_id) as run_id,
+        ):
+            serving = Path(folder) / "serving.json"
+            serving.write_text(
+                json.dumps(
+                    {
+                        "use_case": use_case.model_dump(mode="json"),
+                        "threshold": evaluation.model.threshold,
+                    },
+                    indent=1,
+                ),
+                encoding="utf-8",
+            )
+            logged = mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(_PACKAGE / "registry" / "served_model.py"),
+                artifacts={"model": str(model_folder), "serving": str(serving)},
+                code_paths=[str(_PACKAGE)],
+                signature=signature(columns),
+                input_example=shown,
+                pip_requirements=[f"{name}=={version(name)}" for name in _SERVING_PACKAGES],
+                metadata={"use_case": use_case.name, "threshold": evaluation.model.threshold},
+            )
+            _log(store, run_id, logged.model_id, evaluation, use_case, tags)
+            created = _create_version(store, use_case, logged, run_id, tags)
+        set_alias(use_case.model_name, CHALLENGER, int(created.version), tracking_uri=tracking_uri)
+    except MlflowException as error:
+        raise RegistryError(
+            f"MLflow at {without_credentials(tracking_uri)} refused to register "
+            f"{use_case.model_name!r}: {error.message}"
+        ) from error
+    return registered(store.get_model_version(use_case.model_name, created.version), CHALLENGER)
+
+
+@contextmanager
+def _run(
+    mlflow: Any, store: MlflowClient, tracking_uri: str, use_case: UseCase, run_id: str | None
+) -> Iterator[str]:
+    """The run to log to, active: the one that is active already, the given one, or a new one."""
+    quiet()
+    before, path = mlflow.get_tracking_uri(), list(sys.path)
+    mlflow.set_tracking_uri(tracking_uri)
+    try:
+        active = mlflow.active_run()
+        if active is not None and run_id in (None, active.info.run_id):
+            yield active.info.run_id
+        elif run_id is not None:
+            status = store.get_run(run_id).info.status
+            with mlflow.start_run(run_id=run_id, nested=active is not None):
+                yield run_id
+            if status != "RUNNING":
+                store.set_terminated(run_id, status)
+        else:
+            experiment = store.get_experiment_by_name(use_case.name)
+            identity = (
+                experiment.experiment_id if experiment else store.create_experiment(use_case.name)
+            )
+            with mlflow.start_run(experiment_id=identity, nested=active is not None) as run:
+                yield run.info.run_id
+    finally:
+        mlflow.set_tracking_uri(before)
+        # MLflow tries the example on the logged model, and leaves that model's code on the path, where
+        # processes spawned later would find it before this package.
+        sys.path[:] = path
+
+
+def _log(
+    store: MlflowClient,
+    run_id: str,
+    model_id: str,
+    evaluation: Evaluation,
+    use_case: UseCase,
+    tags: Mapping[str, str],
+) -> None:
+    """Metrics, parameters and tags of the run; the environment's packages as an artefact."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    now = int(time.time() * 1000)
+    known = store.get_run(run_id).data.params
+    parameters = [
+        Param(key, value) for key, value in _parameters(use_case).items() if key not in known
+    ]
+    store.log_batch(
+        run_id,
+        metrics=[
+            Metric(key, value, now, 0, model_id=model_id)
+            for key, value in _metrics(evaluation).items()
+        ],
+        params=parameters[:100],
+        tags=[RunTag(key, value) for key, value in tags.items()],
+    )
+    store.log_text(run_id, "\n".join(_installed()) + "\n", "environment.txt")
+    store.log_text(run_id, evaluation.to_json(), "evaluation.json")
+
+
+def _create_version(
+    store: MlflowClient, use_case: UseCase, logged: Any, run_id: str, tags: Mapping[str, str]
+) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.create_registered_model(use_case.model_name, description=use_case.description or None)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    return store.create_model_version(
+        use_case.model_name,
+        source=logged.model_uri,
+        run_id=run_id,
+        tags=dict(tags),
+        model_id=logged.model_id,
+        await_creation_for=0,
+    )
+
+
+def _metrics(evaluation: Evaluation) -> dict[str, float]:
+    """`test_<metric>` of the model with `_low` and `_high`, and `test_<baseline>_<metric>`."""
+    found: dict[str, float | None] = {"threshold": evaluation.model.threshold}
+    for name, estimate in evaluation.model.metrics.items():
+        found[f"test_{name}"] = estimate.value
+        found[f"test_{name}_low"] = estimate.low
+        found[f"test_{name}_high"] = estimate.high
+    for baseline in evaluation.baselines:
+        for name, estimate in baseline.metrics.items():
+            found[f"test_{baseline.name}_{name}"] = estimate.value
+    if evaluation.best_possible_auc is not None:
+        found["test_best_possible_roc_auc"] = evaluation.best_possible_auc.value
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _parameters(use_case: UseCase) -> dict[str, str]:
+    """Settings of model, training and split, as text."""
+    parts = {"model": use_case.model, "training": use_case.training, "split": use_case.split}
+    found = {
+        f"{part}.{key}": json.dumps(value) if isinstance(value, dict | list) else str(value)
+        for part, settings in parts.items()
+        for key, value in settings.model_dump(mode="json").items()
+    }
+    return {"seed": str(use_case.seed), **{key: value[:6000] for key, value in found.items()}}
+
+
+def _tags(
+    evaluation: Evaluation,
+    use_case: UseCase,
+    dagster_run_id: str | None,
+    data_versions: Mapping[str, str] | None,
+) -> dict[str, str]:
+    """Where the model came from; on the version and on the run."""
+    spec = json.dumps(use_case.model_dump(mode="json"), sort_keys=True)
+    versions = evaluation.data_versions if data_versions is None else data_versions
+    return {
+        "use_case": use_case.name,
+        "spec_sha256": hashlib.sha256(spec.encode()).hexdigest(),
+        "git_commit": git_commit(),
+        **({"dagster_run_id": dagster_run_id} if dagster_run_id else {}),
+        **{f"data_version.{asset}": value for asset, value in sorted(versions.items())},
+        **{f"package.{name}": _version(name) for name in ("pipeline_assets", *_SERVING_PACKAGES)},
+        **({"gate": evaluation.verdict.reason[:4000]} if evaluation.verdict else {}),
+    }
+
+
+def git_commit() -> str:
+    """Commit of the code, `+changes` behind it where the working tree differs; `PIPELINE_GIT_COMMIT`
+    where there is no repository (containers), else `unknown`."""
+    given = os.environ.get("PIPELINE_GIT_COMMIT")
+    if given:
+        return given
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return f"{commit}+changes" if _git("status", "--porcelain", "--", ".") else commit
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(_PACKAGE), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    )
+    return done.stdout.strip()
+
+
+def _installed() -> list[str]:
+    """`name==version` of every installed package, from the folders' names: parsing all the packages'
+    metadata files takes seconds."""
+    stems = {
+        folder.stem.rpartition("-")
+        for entry in sys.path
+        if Path(entry).is_dir()
+        for folder in Path(entry).glob("*.dist-info")
+    }
+    return sorted(f"{name}=={number}" for name, _, number in stems)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,97 @@
+"""Ends runs whose process is gone, so that what they hold is free again: `python -m` this module.
+
+A killed run stays "started" for ever, because Dagster's monitoring asks only launchers that can look after
+their workers, and the default one cannot. It keeps its slot in the pool `training`, and the next run waits for
+that slot without end. Process ids mean something on one machine only, so this is for instances on SQLite.
+"""
+
+import sys
+import warnings
+from pathlib import Path
+
+import dagster as dg
+import psutil
+from dagster import DagsterRunStatus, RunsFilter
+
+from pipeline_assets.orchestration.resources import environment_of
+
+IN_PROGRESS = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+
+
+def end_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Mark runs in progress without a living process as failed, in MLflow as killed, and free their slots.
+
+    Returns:
+        Their run ids.
+    """
+    ended = []
+    if "sqlite" not in type(instance.event_log_storage).__module__:
+        return ended
+    for record in instance.get_run_records(RunsFilter(statuses=IN_PROGRESS)):
+        run = record.dagster_run
+        process = _process(instance, run.run_id)
+        if process is None or _runs(process, since=record.start_time):
+            continue
+        # The person who starts the next run has taken over: the daemon shall not retry this one.
+        instance.add_run_tags(run.run_id, {"dagster/max_retries": "0"})
+        instance.report_run_failed(run, f"its process ({process}) ended without a word: killed?")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        ended.append(run.run_id)
+    if ended:
+        _end_tracking(ended)
+    return ended
+
+
+def _end_tracking(run_ids: list[str]) -> None:
+    """Mark what the Dagster runs left as running in MLflow as killed."""
+    uri = environment_of("").mlflow.tracking_uri
+    file = uri.removeprefix("sqlite:///")
+    if file != uri and not Path(file).exists():
+        return
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    for run_id in run_ids:
+        running = f"attributes.status = 'RUNNING' and tags.dagster_run_id = '{run_id}'"
+        for run in client.search_runs(experiments, running):
+            client.set_terminated(run.info.run_id, status="KILLED")
+
+
+def _process(instance: dg.DagsterInstance, run_id: str) -> int | None:
+    """The process that executes the run, as the run itself logged it; None before it has."""
+    events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    for entry in events:
+        event = entry.dagster_event
+        if event is None or event.step_key is not None:
+            continue
+        pid = event.engine_event_data.metadata.get("pid")
+        if pid is not None:
+            return int(str(pid.value))
+    return None
+
+
+def _runs(process: int, *, since: float | None) -> bool:
+    """Whether the process is the one that began the run, and not a later one of the same number."""
+    try:
+        found = psutil.Process(process)
+        if found.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return since is None or found.create_time() <= since + 1
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def main() -> int:
+    """End the abandoned runs of `DAGSTER_HOME`'s instance; one line for each."""
+    warnings.simplefilter("ignore")
+    with dg.DagsterInstance.get() as instance:
+        for run_id in end_abandoned_runs(instance):
+            print(f"run {run_id} was killed: marked as failed, its slots are free")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

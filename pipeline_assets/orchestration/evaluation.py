@@ -1,0 +1,155 @@
+"""evaluation_report: metrics with intervals, baselines, slices and plots; the gate is asked before publishing."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+
+from pipeline_assets.orchestration.metadata import markdown_table, picture
+from pipeline_assets.orchestration.stage import code_version, require_gate, stage_asset, stage_run
+from pipeline_assets.orchestration.tracking import Tracking, tracking_key
+from pipeline_assets.spec import UseCase
+
+GATE = "beats_minimum_and_baseline"
+PERMUTED = "permuted_labels_give_chance"
+INPUTS = ("trained_model", "tensor_shards", "feature_statistics")
+
+
+def build_evaluation_report(use_case: UseCase) -> dg.AssetsDefinition:
+    """The `evaluation_report` asset with its blocking gate."""
+    mlflow_key = tracking_key(use_case)
+    key = dg.AssetKey([use_case.name, "evaluation_report"])
+
+    @stage_asset(
+        use_case,
+        "evaluation_report",
+        stage="evaluation",
+        kinds={"xgboost", "scikitlearn"},
+        deps=[*INPUTS, "features"],
+        description="The model and its baselines on the untouched test split.",
+        code_version=code_version(use_case.evaluation, use_case.seed),
+        check_specs=[
+            dg.AssetCheckSpec(GATE, asset=key, blocking=True),
+            dg.AssetCheckSpec(
+                PERMUTED,
+                asset=key,
+                blocking=True,
+                description="A model trained on permuted labels must not predict: if it does, rows leak.",
+            ),
+        ],
+        required_resource_keys={"platform", "engine", mlflow_key},
+    )
+    def evaluation_report(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+        from pipeline_assets.demo_data import true_probabilities
+        from pipeline_assets.evaluation.evaluating import evaluate
+        from pipeline_assets.evaluation.gating import gate
+        from pipeline_assets.evaluation.leakage import permuted_label_check
+        from pipeline_assets.evaluation.plots import evaluation_plots
+        from pipeline_assets.evaluation.report import render_report
+        from pipeline_assets.statistics.model import FeatureStatistics
+
+        platform = context.resources.platform
+        tracking: Tracking = getattr(context.resources, mlflow_key)
+        with (
+            stage_run(context, platform, use_case) as run,
+            tempfile.TemporaryDirectory(prefix="pipeline_assets_evaluation_") as folder,
+        ):
+            model, shards, statistics_version = (run.require(asset) for asset in INPUTS)
+            statistics = FeatureStatistics.from_dict(
+                statistics_version.read_json("statistics.json")
+            )
+            model_folder, shard_folder = (
+                run.localised(model, Path(folder) / "model"),
+                run.localised(shards, Path(folder) / "shards"),
+            )
+            baselines = []
+            if platform.environment.engine.kind != "sail":
+                from pipeline_assets.engine import engine_name, read_version
+                from pipeline_assets.evaluation.spark_baselines import spark_baselines
+
+                session = context.resources.engine.session
+                if engine_name(session) == "spark":
+                    features = read_version(session, run.require("features"))
+                    baselines = spark_baselines(features, statistics, use_case)
+            evaluation = evaluate(
+                model_folder,
+                shard_folder,
+                statistics,
+                use_case,
+                seed=use_case.seed,
+                truth=true_probabilities(platform.located(use_case.source)),
+                data_versions={
+                    asset: fact["data_version"] for asset, fact in run.ancestors.items()
+                },
+                other_baselines=baselines,
+            )
+            staged = run.stage("evaluation_report")
+            staged.write_bytes("evaluation.json", evaluation.to_json().encode())
+            plots = evaluation_plots(evaluation)
+            staged.write_bytes("report.html", render_report(evaluation, plots=plots).encode())
+            for name, png in plots.items():
+                staged.write_bytes(f"plots/{name}.png", png)
+            verdict = gate(evaluation, use_case)
+            permuted = permuted_label_check(shard_folder, statistics, use_case, seed=use_case.seed)
+            run.seal(
+                staged,
+                rows=evaluation.splits["test"].rows,
+                metadata={"passed": verdict.passed, "reason": verdict.reason},
+            )
+            checks = [
+                dg.AssetCheckResult(
+                    asset_key=key,
+                    check_name=GATE,
+                    passed=verdict.passed,
+                    description=verdict.reason,
+                ),
+                dg.AssetCheckResult(
+                    asset_key=key,
+                    check_name=PERMUTED,
+                    passed=permuted.passed,
+                    description=permuted.reason,
+                ),
+            ]
+            yield from checks
+            require_gate(checks, {GATE, PERMUTED})
+            tracking.log_metrics(
+                [
+                    {
+                        f"test_{name}": estimate.value
+                        for name, estimate in evaluation.model.metrics.items()
+                        if estimate.value is not None
+                    }
+                ]
+            )
+            version = run.publish(staged)
+            predictors = [evaluation.model, *evaluation.baselines]
+            names = list(evaluation.model.metrics)
+            yield run.result(
+                version,
+                {
+                    **{
+                        f"test_{name}": estimate.value
+                        for name, estimate in evaluation.model.metrics.items()
+                        if estimate.value is not None
+                    },
+                    "comparison": dg.MetadataValue.md(
+                        markdown_table(
+                            ["predictor", *names],
+                            [
+                                (item.title, *(item.metrics[name].value for name in names))
+                                for item in predictors
+                            ],
+                        )
+                    ),
+                    "worst_slice": evaluation.worst_slice.title
+                    if evaluation.worst_slice
+                    else "none",
+                    "report": dg.MetadataValue.path(version.path("report.html")),
+                    **{name: picture(png, name) for name, png in plots.items()},
+                },
+            )
+
+    return evaluation_report

@@ -1,0 +1,74 @@
+"""model_version: the evaluated model in the MLflow registry, under the alias `challenger`."""
+
+import tempfile
+from pathlib import Path
+
+import dagster as dg
+
+from pipeline_assets.orchestration.stage import code_version, stage_asset, stage_run
+from pipeline_assets.orchestration.tracking import Tracking, tracking_key
+from pipeline_assets.spec import UseCase
+from pipeline_assets.spec.credentials import without_credentials
+
+
+def build_model_version(use_case: UseCase) -> dg.AssetsDefinition:
+    """The `model_version` asset."""
+    mlflow_key = tracking_key(use_case)
+
+    @stage_asset(
+        use_case,
+        "model_version",
+        stage="registry",
+        kinds={"mlflow"},
+        deps=["trained_model", "evaluation_report"],
+        description=f"Registered version of the model {use_case.model_name}.",
+        code_version=code_version(use_case.registry),
+        required_resource_keys={"platform", mlflow_key},
+    )
+    def model_version(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        from pipeline_assets.evaluation.result import Evaluation
+        from pipeline_assets.registry import register
+
+        platform = context.resources.platform
+        tracking: Tracking = getattr(context.resources, mlflow_key)
+        with (
+            stage_run(context, platform, use_case) as run,
+            tempfile.TemporaryDirectory(prefix="pipeline_assets_registry_") as folder,
+        ):
+            model, report = run.require("trained_model"), run.require("evaluation_report")
+            with report.open("evaluation.json") as stream:
+                evaluation = Evaluation.from_json(stream.read())
+            registered = register(
+                model_folder=run.localised(model, Path(folder) / "model"),
+                evaluation=evaluation,
+                use_case=use_case,
+                tracking_uri=tracking.tracking_uri,
+                mlflow_run_id=tracking.run_id,
+                dagster_run_id=context.run.run_id,
+                data_versions={
+                    asset: fact["data_version"] for asset, fact in run.ancestors.items()
+                },
+            )
+            context.instance.add_run_tags(context.run.run_id, {"mlflow_run_id": tracking.run_id})
+            staged = run.stage("model_version")
+            staged.write_json(
+                "model_version.json",
+                {
+                    **registered.to_dict(),
+                    "tracking_uri": without_credentials(tracking.tracking_uri),
+                },
+            )
+            run.seal(staged, rows=1, metadata={"model_uri": registered.model_uri})
+            version = run.publish(staged)
+            return run.result(
+                version,
+                {
+                    "registered_model": registered.name,
+                    "version": registered.version,
+                    "alias": registered.alias,
+                    "model_uri": registered.model_uri,
+                    "mlflow_run_id": registered.mlflow_run_id,
+                },
+            )
+
+    return model_version

@@ -1,0 +1,163 @@
+"""validated and rejected: one pass over raw; the gate is asked before either is published."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from pipeline_assets.contract.results import TableCheck, ValidationResult
+from pipeline_assets.contract.rules import rules_of
+from pipeline_assets.contract.table_checks import table_check_names
+from pipeline_assets.orchestration.metadata import (
+    check_name,
+    column_lineage,
+    markdown_table,
+    preview,
+)
+from pipeline_assets.orchestration.resources import Engine, Platform
+from pipeline_assets.orchestration.stage import (
+    asset_options,
+    code_version,
+    require_gate,
+    stage_run,
+)
+from pipeline_assets.spec import UseCase
+
+
+def build_validated(use_case: UseCase) -> dg.AssetsDefinition:
+    """The `validated` and `rejected` assets with a check per rule of the contract."""
+    key = dg.AssetKey([use_case.name, "validated"])
+    table_checks = table_check_names(use_case.contract)
+    blocking = {check_name(name) for name in table_checks if name != "freshness"}
+    names = [check_name(rule.name) for rule in rules_of(use_case.contract)]
+    names += [check_name(name) for name in table_checks]
+
+    @dg.multi_asset(
+        name=f"{use_case.name}__validated",
+        specs=[
+            dg.AssetSpec(
+                [use_case.name, asset],
+                deps=[[use_case.name, "raw"]],
+                description=text,
+                code_version=code_version(use_case.contract),
+                **asset_options(use_case, "validated", {"pyspark", "pandera"}),
+            )
+            for asset, text in (
+                ("validated", "Rows of raw that satisfy the contract, typed."),
+                (
+                    "rejected",
+                    "Rows of raw that break it, as they were, with every rule they broke.",
+                ),
+            )
+        ],
+        check_specs=[
+            dg.AssetCheckSpec(
+                name,
+                asset=key,
+                blocking=name in blocking,
+                description=_description(use_case, name),
+            )
+            for name in dict.fromkeys(names)
+        ],
+    )
+    def validated(
+        context: dg.AssetExecutionContext, platform: Platform, engine: Engine
+    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+        from pipeline_assets.contract.validation import validate
+
+        with stage_run(context, platform, use_case) as run:
+            raw = run.require("raw")
+            good, bad = run.stage("validated"), run.stage("rejected")
+            result = validate(
+                engine.session,
+                raw,
+                use_case.contract,
+                validated=good,
+                rejected=bad,
+                source_files=raw.manifest.metadata["source_files"],
+            )
+            shared = {"validation": result.to_metadata()}
+            run.seal(
+                bad,
+                files=result.rejected_files,
+                rows=result.rows_rejected,
+                schema=result.rejected_schema,
+                metadata=shared,
+            )
+            run.seal(
+                good,
+                files=result.validated_files,
+                rows=result.rows_validated,
+                schema=result.validated_schema,
+                metadata=shared,
+            )
+            checks = [*_rule_checks(key, result), *_table_checks(key, result.table_checks)]
+            yield from checks
+            require_gate(checks, blocking)
+            rejected_version = run.publish(bad)
+            version = run.publish(good)
+            rules_table = markdown_table(
+                ["rule", "rows", "severity"],
+                [
+                    (rule, count, result.severities[rule])
+                    for rule, count in sorted(result.violations.items(), key=lambda item: -item[1])
+                    if count
+                ],
+            )
+            yield run.result(
+                rejected_version,
+                {"rules": dg.MetadataValue.md(rules_table), "preview": preview(rejected_version)},
+            )
+            yield run.result(
+                version,
+                {
+                    "rejected_rows": result.rows_rejected,
+                    "rejected_share": result.rows_rejected / max(result.rows_raw, 1),
+                    "rules": dg.MetadataValue.md(rules_table),
+                    "dagster/column_lineage": column_lineage(
+                        use_case.name, "raw", {name: [name] for name in use_case.contract.names}
+                    ),
+                    "preview": preview(version),
+                },
+            )
+
+    return validated
+
+
+def _rule_checks(key: dg.AssetKey, result: ValidationResult) -> Iterator[dg.AssetCheckResult]:
+    """One result per rule. Broken rows are in quarantine already, so a failure warns and does not stop."""
+    for rule, severity in result.severities.items():
+        count = result.violations.get(rule, 0)
+        outcome = "rejected" if severity == "error" else "counted only"
+        yield dg.AssetCheckResult(
+            asset_key=key,
+            check_name=check_name(rule),
+            passed=count == 0,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{count:,} of {result.rows_raw:,} rows break it ({outcome})",
+            metadata={
+                "rows": count,
+                "rule_severity": severity,
+                "samples": dg.MetadataValue.json(result.samples.get(rule, [])),
+            },
+        )
+
+
+def _table_checks(key: dg.AssetKey, checks: list[TableCheck]) -> Iterator[dg.AssetCheckResult]:
+    for check in checks:
+        yield dg.AssetCheckResult(
+            asset_key=key,
+            check_name=check_name(check.name),
+            passed=check.passed,
+            severity=dg.AssetCheckSeverity.ERROR
+            if check.severity == "error"
+            else dg.AssetCheckSeverity.WARN,
+            description=check.description,
+            metadata={"value": check.value, "limit": check.limit},
+        )
+
+
+def _description(use_case: UseCase, name: str) -> str:
+    for rule in use_case.contract.rows:
+        if rule.name == name:
+            return f"{rule.description} ({rule.expression})".strip()
+    return ""

@@ -1,0 +1,64 @@
+"""What all stages share: which errors are retried, what a failed stage leaves, check names."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from pipeline_assets.contract.rules import rules_of
+from pipeline_assets.lake import Lake, LakeError
+from pipeline_assets.orchestration.metadata import check_name
+from pipeline_assets.orchestration.stage import StageRun, is_transient
+from pipeline_assets.spec import Column, Contract
+from tests.orchestration.conftest import Project
+from tests.orchestration.tiny_use_case import at_home, write_project
+
+
+def test_the_cause_decides_whether_an_error_is_transient() -> None:
+    def wrapped(cause: Exception) -> LakeError:
+        error = LakeError("cannot write s3://lake/x: see the cause")
+        error.__cause__ = cause
+        return error
+
+    assert is_transient(wrapped(ConnectionResetError()))
+    assert is_transient(wrapped(TimeoutError()))
+    assert not is_transient(wrapped(OSError(28, "No space left on device")))
+    assert not is_transient(LakeError("cannot write"))
+
+
+def test_what_cannot_be_discarded_does_not_hide_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise OSError("the store is away")
+
+    staged = Lake(str(tmp_path)).dataset("shop", "raw").stage()
+    monkeypatch.setattr(staged, "discard", refuse)
+    run = object.__new__(StageRun)
+    run.context = dg.build_asset_context()
+    run._open = [staged]
+    run.leave_open(keep=False)
+
+
+def test_every_rule_has_a_check_name_of_its_own() -> None:
+    names = ["年齢", "性別", "tax (net)", "tax [net]", "tax_net"]
+    contract = Contract(key=["年齢"], columns=[Column(name=name, type="int64") for name in names])
+    rules = [rule.name for rule in rules_of(contract)]
+    assert len({check_name(rule) for rule in rules}) == len(rules)
+    assert check_name("Age.range") == "Age__range"
+
+
+def test_a_run_that_fails_before_it_tracks_anything_has_failed_in_mlflow(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    file = write_project(tmp_path)
+    (tmp_path / "landing" / "a.csv").unlink()
+    with at_home(tmp_path), dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
+        result = Project(home=tmp_path, file=file, instance=instance).run()
+        assert not result.success
+        store = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/data/mlflow/mlflow.db")
+        experiment = store.get_experiment_by_name("tiny")
+        assert experiment is not None
+        [run] = store.search_runs([experiment.experiment_id])
+        assert run.data.tags["dagster_run_id"] == result.run_id
+        assert run.info.status == "FAILED"

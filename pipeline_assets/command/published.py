@@ -1,0 +1,162 @@
+"""Gathers what a use case has published, from manifests and the small JSON files beside them, into one dict.
+
+How it is shown is in `show`. Row data is never read.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline_assets.environments import Environment, load_environment
+from pipeline_assets.lake import Lake, Version
+
+ASSETS = (
+    "raw",
+    "validated",
+    "rejected",
+    "features",
+    "feature_statistics",
+    "tensor_shards",
+    "trained_model",
+    "evaluation_report",
+    "model_version",
+    "run_profile",
+)
+"""Assets of a use case in the order in which data walks through them."""
+
+
+def open_lake(environment: Environment | None = None) -> Lake:
+    """The lake of the environment (`PIPELINE_ENV`)."""
+    settings = (environment or load_environment()).lake
+    return Lake(settings.uri, settings.storage_options)
+
+
+def published(use_case: str, environment: Environment, lake: Lake) -> dict[str, Any]:
+    """Everything that is current now, JSON-safe; parts that are not published are None or empty.
+
+    Raises:
+        LakeError: a manifest or a file beside it is damaged.
+    """
+    versions = {
+        (asset, partition): version
+        for asset in ASSETS
+        for partition in lake.dataset(use_case, asset).partitions()
+        if (version := lake.dataset(use_case, asset).current(partition)) is not None
+    }
+    newest: dict[str, Version] = {}
+    for (asset, _), version in versions.items():
+        if asset not in newest or version.published_at > newest[asset].published_at:
+            newest[asset] = version
+    current = {asset: version.data_version for asset, version in newest.items()}
+    return {
+        "use_case": use_case,
+        "environment": environment.name,
+        "engine": environment.engine.kind,
+        "lake": lake.uri,
+        "assets": [_asset(version, current) for version in versions.values()],
+        "missing": [asset for asset in ASSETS if asset not in newest],
+        "validation": _validation(newest),
+        "splits": _splits(newest),
+        "evaluation": _evaluation(newest),
+        "model": _json(newest.get("model_version"), "model_version.json"),
+        "report": newest["evaluation_report"].path("report.html")
+        if "evaluation_report" in newest
+        else None,
+        "profile": _profile(newest),
+    }
+
+
+def _asset(version: Version, current: Mapping[str, str]) -> dict[str, Any]:
+    manifest = version.manifest
+    return {
+        "asset": manifest.asset,
+        "partition": manifest.partition,
+        "version": manifest.version,
+        "data_version": manifest.data_version,
+        "rows": manifest.rows,
+        "bytes": manifest.total_bytes,
+        "files": len(manifest.files),
+        "created_at": manifest.created_at,
+        "published_at": version.published_at,
+        "dagster_run_id": manifest.run_id,
+        "uri": version.uri,
+        "upstream": dict(manifest.upstream),
+        # An upstream asset has moved on since: this one was made from an older version of it.
+        "outdated_inputs": sorted(
+            asset
+            for asset, made_from in manifest.upstream.items()
+            if current.get(asset, made_from) != made_from
+        ),
+    }
+
+
+def _validation(newest: Mapping[str, Version]) -> dict[str, Any] | None:
+    if "validated" not in newest:
+        return None
+    found = newest["validated"].manifest.metadata["validation"]
+    raw = newest["raw"].manifest.metadata if "raw" in newest else {}
+    return {
+        "rows_raw": found["rows_raw"],
+        "rows_validated": found["rows_validated"],
+        "rows_rejected": found["rows_rejected"],
+        "violations": {
+            rule: count
+            for rule, count in sorted(found["violations"].items(), key=lambda item: -item[1])
+            if count
+        },
+        "severities": found.get("severities", {}),
+        "malformed_by_reason": raw.get("malformed_by_reason", {}),
+    }
+
+
+def _splits(newest: Mapping[str, Version]) -> dict[str, dict[str, Any]]:
+    if "features" not in newest:
+        return {}
+    metadata = newest["features"].manifest.metadata
+    rates = metadata.get("label_rates", {})
+    return {
+        split: {"rows": rows, "label_rate": rates.get(split)}
+        for split in ("train", "validation", "test")
+        if (rows := metadata.get("split_rows", {}).get(split)) is not None
+    }
+
+
+def _evaluation(newest: Mapping[str, Version]) -> dict[str, Any] | None:
+    found = _json(newest.get("evaluation_report"), "evaluation.json")
+    if found is None:
+        return None
+    verdict = newest["evaluation_report"].manifest.metadata
+    return {
+        "predictors": [
+            {key: predictor[key] for key in ("name", "title", "threshold", "metrics", "confusion")}
+            for predictor in (found["model"], *found["baselines"])
+        ],
+        "comparisons": found["comparisons"],
+        "best_possible_auc": found["best_possible_auc"],
+        "worst_slice": found["worst_slice"],
+        "slice_metric": found["slice_metric"],
+        "confidence": found["confidence"],
+        "test_rows": found["splits"]["test"]["rows"],
+        "gate": {key: verdict.get(key) for key in ("passed", "reason")},
+        "notes": found["notes"],
+    }
+
+
+def _profile(newest: Mapping[str, Version]) -> dict[str, Any] | None:
+    from pipeline_assets.profiling import Profile, bottleneck
+
+    stages = {
+        asset: newest[asset].manifest.metadata["profile"]
+        for asset in ASSETS
+        # `rejected` is made together with `validated`: its profile is the same seconds once more.
+        if asset in newest
+        and asset not in ("rejected", "run_profile")
+        and newest[asset].manifest.metadata.get("profile")
+    }
+    if not stages:
+        return None
+    top = bottleneck({asset: Profile.from_dict(stage) for asset, stage in stages.items()})
+    return {"stages": stages, "bottleneck": top.to_dict() if top else None}
+
+
+def _json(version: Version | None, file: str) -> dict[str, Any] | None:
+    return None if version is None else version.read_json(file)

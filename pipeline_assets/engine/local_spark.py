@@ -80,8 +80,10 @@ class SparkServer:
             *_arguments(settings, self._work),
             "spark-internal",
         ]  # fmt: skip
-        self._log = self._work / "server.log"
-        with self._log.open("wb") as log:
+        log_path = self._work / "server.log"
+        # Held open: the guard removes the folder as soon as the server has ended.
+        self._log = log_path.open("w+", errors="replace")
+        with log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 ["/bin/sh", "-c", _GUARD, "sh", *command],
                 stdin=subprocess.PIPE,
@@ -107,6 +109,7 @@ class SparkServer:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, 9)
             self._process.wait()
+        self._log.close()
         shutil.rmtree(self._work, ignore_errors=True)
 
     def _wait_for_port(self) -> int:
@@ -114,8 +117,8 @@ class SparkServer:
         text = ""
         while time.monotonic() < deadline:
             ended = self._process.poll() is not None
-            if self._log.is_file():
-                text = self._log.read_text(errors="replace")
+            self._log.seek(0)
+            text = self._log.read()
             found = _LISTENING.search(text)
             if found:
                 return int(found.group(1))

@@ -4,11 +4,14 @@ from pipeline_assets.spec.contract import Column, Contract, RowRule, TableRules
 from pipeline_assets.spec.evaluation import Evaluation, Gate, Slice, ThresholdGoal
 from pipeline_assets.spec.features import Feature, Features, Label, Split
 from pipeline_assets.spec.monitoring import Monitoring
+from pipeline_assets.spec.rolling import Aggregation, Rolling
 from pipeline_assets.spec.source import CsvOptions, DemoData, Source
+from pipeline_assets.spec.time import Time, TimeSplit
 from pipeline_assets.spec.training import ModelSettings, TrainingSettings
 from pipeline_assets.spec.use_case import Registry, Schedule, UseCase
 
 __all__ = [
+    "Aggregation",
     "Column",
     "Contract",
     "CsvOptions",
@@ -21,6 +24,7 @@ __all__ = [
     "ModelSettings",
     "Monitoring",
     "Registry",
+    "Rolling",
     "RowRule",
     "Schedule",
     "Slice",
@@ -28,6 +32,8 @@ __all__ = [
     "Split",
     "TableRules",
     "ThresholdGoal",
+    "Time",
+    "TimeSplit",
     "TrainingSettings",
     "UseCase",
 ]

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from pipeline_assets.spec.model_base import SpecModel
+from pipeline_assets.spec.rolling import Rolling
 
 
 class Feature(SpecModel):
@@ -62,13 +63,27 @@ class Features(SpecModel):
     """The features, in the order of the tensors."""
     label: Label
     """The label."""
+    rolling: list[Rolling] = []
+    """Rolling-window features of a use case with a `time` block; numeric, after `columns`."""
+    carried: list[str] = []
+    """Contract columns that go along for slices and business metrics, never into the model."""
     suspicious_auc: float = Field(default=0.97, gt=0.5, le=1)
     """A single feature that separates the classes better than this is reported as a likely leak."""
 
     @property
     def numeric(self) -> list[Feature]:
-        """Numeric features in order."""
+        """Numeric features of single rows in order; the rolling ones follow them, see `numeric_names`."""
         return [feature for feature in self.columns if feature.kind == "numeric"]
+
+    @property
+    def rolling_names(self) -> list[str]:
+        """Names of the rolling-window features in order."""
+        return [name for rolling in self.rolling for name in rolling.feature_names]
+
+    @property
+    def numeric_names(self) -> list[str]:
+        """Names of all numeric features in the order of the tensors."""
+        return [*(feature.name for feature in self.numeric), *self.rolling_names]
 
     @property
     def categorical(self) -> list[Feature]:

@@ -1,6 +1,6 @@
 """A use case: everything that `defs/<use_case>/defs.yaml` declares. Where it runs is in `environments`."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline_assets.spec.contract import Contract
 from pipeline_assets.spec.evaluation import Evaluation
@@ -8,6 +8,7 @@ from pipeline_assets.spec.features import Features, Split
 from pipeline_assets.spec.model_base import SpecModel
 from pipeline_assets.spec.monitoring import Monitoring
 from pipeline_assets.spec.source import Source
+from pipeline_assets.spec.time import PLACEHOLDER, Time, TimeSplit
 from pipeline_assets.spec.training import ModelSettings, TrainingSettings
 
 
@@ -40,6 +41,8 @@ class UseCase(SpecModel):
     """Tags of all assets."""
     seed: int = 0
     """The one seed: split, shuffle, initial weights and bootstrap derive from it."""
+    time: Time | None = None
+    """Makes raw, validated, rejected, features and tensor_shards partitioned by day or hour."""
     source: Source
     """Raw data."""
     contract: Contract
@@ -47,7 +50,9 @@ class UseCase(SpecModel):
     features: Features
     """Features and label."""
     split: Split = Split()
-    """Train, validation and test."""
+    """Train, validation and test by hash of the key."""
+    time_split: TimeSplit | None = None
+    """Train, validation and test by time, one model per training date; in place of `split`."""
     model: ModelSettings = ModelSettings()
     """Model."""
     training: TrainingSettings = TrainingSettings()
@@ -62,6 +67,24 @@ class UseCase(SpecModel):
     """Schedule of the whole chain."""
     retained_versions: int = Field(default=5, ge=1)
     """Published versions kept per asset."""
+
+    @model_validator(mode="after")
+    def _time_fits(self) -> "UseCase":
+        if self.time is None:
+            for key, given in (
+                ("time_split", self.time_split is not None),
+                ("features.rolling", bool(self.features.rolling)),
+                (f"{PLACEHOLDER} in source.uri", PLACEHOLDER in self.source.uri),
+            ):
+                if given:
+                    raise ValueError(f"{key} needs a `time` block")
+            return self
+        if PLACEHOLDER not in self.source.uri:
+            raise ValueError(
+                f"a use case with a `time` block reads a partition's files: source.uri needs {PLACEHOLDER}, "
+                f"e.g. landing/{PLACEHOLDER}*.parquet"
+            )
+        return self
 
     @property
     def model_name(self) -> str:

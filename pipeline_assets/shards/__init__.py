@@ -4,6 +4,7 @@ Here belong the format, its writer and the loader that turns shards into batches
 features is `features/`; what a model does with a batch is `training/`. Nothing here imports torch.
 """
 
+from pipeline_assets.shards.composing import PartitionShards, compose_index
 from pipeline_assets.shards.hashing import MISSING, hash_categories
 from pipeline_assets.shards.index import Shard, ShardError, ShardIndex, load_index
 from pipeline_assets.shards.reader import Batch, Rows, ShardReader
@@ -12,11 +13,13 @@ from pipeline_assets.shards.writer import write_shard, write_shards
 __all__ = [
     "MISSING",
     "Batch",
+    "PartitionShards",
     "Rows",
     "Shard",
     "ShardError",
     "ShardIndex",
     "ShardReader",
+    "compose_index",
     "hash_categories",
     "load_index",
     "write_shard",

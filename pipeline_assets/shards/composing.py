@@ -1,0 +1,133 @@
+"""A training set from the shards of several partitions: links to their files under one index.
+
+Nothing is copied where the file system has links, so a partition that is in the training sets of many
+dates lies on disk once. Which partitions play which part is decided elsewhere (`spec.training_dates`).
+"""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline_assets.shards.index import (
+    INDEX_FILE,
+    SPLITS,
+    Shard,
+    ShardError,
+    ShardIndex,
+    load_index,
+)
+
+
+class PartitionShards(NamedTuple):
+    """The shards of one partition on this machine."""
+
+    name: str
+    """File-safe name of the partition; the first part of the files' names in the composed index."""
+    folder: Path
+    """Folder with `index.json`."""
+
+
+def compose_index(
+    folder: Path, parts: Mapping[str, Sequence[PartitionShards]], *, copy: bool = False
+) -> ShardIndex:
+    """Make `folder` a folder of shards that a `ShardReader` reads, and return its index.
+
+    All rows of a partition belong to the split that it is given for, whatever its own index calls them.
+    The shards follow each other in the order given; a partition without rows adds none. The index, and
+    so its hash and the order of samples, depends on the partitions' names and content only, not on
+    where they lie.
+
+    Args:
+        folder: is made; must not hold an index yet.
+        parts: split to its partitions, in order.
+        copy: copy the files instead of linking to them.
+
+    Raises:
+        ShardError: an unknown split, a partition that is given twice, partitions of different columns
+            (named), files that are missing, or a folder that holds an index already.
+    """
+    _check_names(parts)
+    if (folder / INDEX_FILE).exists():
+        raise ShardError(f"{folder} holds a shard index already: compose into an empty folder")
+    columns: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    first = ""
+    shards: list[Shard] = []
+    for split in SPLITS:
+        for part in parts.get(split, ()):
+            index = load_index(part.folder)
+            found = index.numeric, index.categorical
+            if columns is None:
+                columns, first = found, part.name
+            elif found != columns:
+                raise ShardError(_difference(first, columns, part.name, found))
+            for shard in index.shards:
+                file = f"{part.name}/{shard.file}"
+                _place(part.folder / shard.file, folder / file, copy)
+                shards.append(dataclasses.replace(shard, file=file, split=split))
+    if columns is None:
+        raise ShardError("no partitions were given: there is nothing to compose a training set of")
+    composed = ShardIndex(numeric=columns[0], categorical=columns[1], shards=tuple(shards))
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(composed.to_dict(), indent=1, sort_keys=True)
+    (folder / INDEX_FILE).write_text(text, encoding="utf-8")
+    return composed
+
+
+def _check_names(parts: Mapping[str, Sequence[PartitionShards]]) -> None:
+    unknown = sorted(set(parts) - set(SPLITS))
+    if unknown:
+        raise ShardError(f"unknown split {unknown[0]!r}; known are {', '.join(SPLITS)}")
+    seen: dict[str, str] = {}
+    for split, partitions in parts.items():
+        for part in partitions:
+            if part.name in seen:
+                raise ShardError(
+                    f"partition {part.name} is given for {seen[part.name]} and for {split}: "
+                    "its rows would be seen twice"
+                )
+            seen[part.name] = split
+
+
+def _difference(
+    first: str,
+    columns: tuple[tuple[str, ...], tuple[str, ...]],
+    other: str,
+    found: tuple[tuple[str, ...], tuple[str, ...]],
+) -> str:
+    """A sentence about partitions whose features differ in name, kind or order."""
+    expected, got = (
+        [*(f"numeric {name}" for name in kinds[0]), *(f"categorical {name}" for name in kinds[1])]
+        for kinds in (columns, found)
+    )
+    missing = [name for name in expected if name not in got]
+    added = [name for name in got if name not in expected]
+    what = "; ".join(
+        f"{verb} {', '.join(names)}"
+        for verb, names in (("lacks", missing), ("adds", added))
+        if names
+    )
+    return (
+        f"the shards of partition {other} do not have the features of partition {first}: "
+        f"{what or 'they are in another order'}. Materialise features and tensor_shards of the "
+        "partitions made under the older spec again"
+    )
+
+
+def _place(source: Path, target: Path, copy: bool) -> None:
+    if not source.exists():
+        raise ShardError(f"shard {source} is missing: materialise tensor_shards again")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if copy or not _linked(source, target):
+        shutil.copyfile(source, target)
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Link to a file; false where the file system has no links."""
+    try:
+        target.symlink_to(source.resolve())
+    except (OSError, NotImplementedError):
+        return False
+    return True

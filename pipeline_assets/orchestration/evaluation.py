@@ -6,8 +6,10 @@ from pathlib import Path
 
 import dagster as dg
 
+from pipeline_assets.orchestration.assets import code_version, stage_asset
+from pipeline_assets.orchestration.failures import require_gate
 from pipeline_assets.orchestration.metadata import markdown_table, picture
-from pipeline_assets.orchestration.stage import code_version, require_gate, stage_asset, stage_run
+from pipeline_assets.orchestration.stage import stage_run
 from pipeline_assets.orchestration.tracking import Tracking, tracking_key
 from pipeline_assets.spec import UseCase
 

@@ -4,14 +4,11 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from pipeline_assets.orchestration.assets import code_version, stage_asset
+from pipeline_assets.orchestration.failures import require_gate
 from pipeline_assets.orchestration.metadata import column_lineage, picture, preview
 from pipeline_assets.orchestration.resources import Engine, Platform
-from pipeline_assets.orchestration.stage import (
-    code_version,
-    require_gate,
-    stage_asset,
-    stage_run,
-)
+from pipeline_assets.orchestration.stage import stage_run
 from pipeline_assets.spec import UseCase
 
 SPLITS_ARE_DISJOINT = "no_key_in_two_splits"

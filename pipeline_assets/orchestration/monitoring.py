@@ -12,9 +12,9 @@ import dagster as dg
 
 from pipeline_assets.lake import LakeError, Version
 from pipeline_assets.monitoring.drift import DriftResult, compare, compare_volume
+from pipeline_assets.orchestration.assets import code_version
 from pipeline_assets.orchestration.metadata import markdown_table
 from pipeline_assets.orchestration.resources import Platform
-from pipeline_assets.orchestration.stage import code_version
 from pipeline_assets.registry.store import RegistryError, store_state
 from pipeline_assets.spec import UseCase
 from pipeline_assets.statistics.model import FeatureStatistics

@@ -2,9 +2,10 @@
 
 import dagster as dg
 
+from pipeline_assets.orchestration.assets import STAGES, stage_asset
 from pipeline_assets.orchestration.metadata import markdown_table
 from pipeline_assets.orchestration.resources import Platform
-from pipeline_assets.orchestration.stage import STAGES, stage_asset, stage_run
+from pipeline_assets.orchestration.stage import stage_run
 from pipeline_assets.profiling import Profile, bottleneck, stage_table
 from pipeline_assets.spec import UseCase
 

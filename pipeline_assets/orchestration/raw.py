@@ -2,9 +2,10 @@
 
 import dagster as dg
 
+from pipeline_assets.orchestration.assets import code_version, stage_asset
 from pipeline_assets.orchestration.metadata import preview
 from pipeline_assets.orchestration.resources import Engine, Platform
-from pipeline_assets.orchestration.stage import code_version, stage_asset, stage_run
+from pipeline_assets.orchestration.stage import stage_run
 from pipeline_assets.spec import UseCase
 from pipeline_assets.spec.credentials import without_credentials
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipeline_assets.orchestration.stage import code_version, stage_asset, stage_run
+from pipeline_assets.orchestration.assets import code_version, stage_asset
+from pipeline_assets.orchestration.stage import stage_run
 from pipeline_assets.orchestration.tracking import Tracking, tracking_key
 from pipeline_assets.spec import UseCase
 from pipeline_assets.spec.credentials import without_credentials

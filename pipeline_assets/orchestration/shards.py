@@ -4,13 +4,10 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from pipeline_assets.orchestration.assets import code_version, stage_asset
+from pipeline_assets.orchestration.failures import require_gate
 from pipeline_assets.orchestration.resources import Engine, Platform
-from pipeline_assets.orchestration.stage import (
-    code_version,
-    require_gate,
-    stage_asset,
-    stage_run,
-)
+from pipeline_assets.orchestration.stage import stage_run
 from pipeline_assets.spec import UseCase
 
 SAME_ROWS = "same_rows_as_features"

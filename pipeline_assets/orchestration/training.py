@@ -11,8 +11,9 @@ from typing import Any
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 
+from pipeline_assets.orchestration.assets import code_version, stage_asset
 from pipeline_assets.orchestration.metadata import markdown_table, picture
-from pipeline_assets.orchestration.stage import StageRun, code_version, stage_asset, stage_run
+from pipeline_assets.orchestration.stage import StageRun, stage_run
 from pipeline_assets.orchestration.tracking import Tracking, tracking_key
 from pipeline_assets.shards.index import INDEX_FILE
 from pipeline_assets.spec import UseCase

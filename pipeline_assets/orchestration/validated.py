@@ -7,6 +7,8 @@ import dagster as dg
 from pipeline_assets.contract.results import TableCheck, ValidationResult
 from pipeline_assets.contract.rules import rules_of
 from pipeline_assets.contract.table_checks import table_check_names
+from pipeline_assets.orchestration.assets import asset_options, code_version
+from pipeline_assets.orchestration.failures import require_gate
 from pipeline_assets.orchestration.metadata import (
     check_name,
     column_lineage,
@@ -14,12 +16,7 @@ from pipeline_assets.orchestration.metadata import (
     preview,
 )
 from pipeline_assets.orchestration.resources import Engine, Platform
-from pipeline_assets.orchestration.stage import (
-    asset_options,
-    code_version,
-    require_gate,
-    stage_run,
-)
+from pipeline_assets.orchestration.stage import stage_run
 from pipeline_assets.spec import UseCase
 
 

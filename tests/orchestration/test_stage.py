@@ -7,8 +7,9 @@ import pytest
 
 from pipeline_assets.contract.rules import rules_of
 from pipeline_assets.lake import Lake, LakeError
+from pipeline_assets.orchestration.failures import is_transient
 from pipeline_assets.orchestration.metadata import check_name
-from pipeline_assets.orchestration.stage import StageRun, is_transient
+from pipeline_assets.orchestration.stage import StageRun
 from pipeline_assets.spec import Column, Contract
 from tests.orchestration.conftest import Project
 from tests.orchestration.tiny_use_case import at_home, write_project

@@ -25,8 +25,10 @@ def main(job_path: str) -> int:
         _leave_message(Path(job.output) / ERROR_FILE, str(error))
         return 1
     except RuntimeError as error:
-        # Gloo's way to say that another rank has died; why it did is that rank's to say.
-        if "gloo" not in str(error).lower():
+        # Another rank has died, before or after all had met; why it did is that rank's to say.
+        from torch.distributed import DistError
+
+        if not isinstance(error, DistError) and "gloo" not in str(error).lower():
             raise
         sys.stderr.write(f"training rank {os.environ['RANK']} lost contact with another rank\n")
         return 1

@@ -1,0 +1,154 @@
+"""Which partitions a model of one training date is trained, validated and tested on.
+
+Periods are counted in whole partitions, rounded up. The test begins with the first partition after local midnight of
+the training date. Validation ends with the last one that is wholly older than the label delay by then,
+by the clock: in the week after clocks went forward that is a day earlier.
+"""
+
+import datetime as dt
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from pipeline_assets.spec.duration import format_duration
+from pipeline_assets.spec.partitions import (
+    PartitionError,
+    contiguous_ranges,
+    history_keys,
+    partition_bounds,
+    partition_key,
+    partition_keys,
+)
+from pipeline_assets.spec.time import Time
+from pipeline_assets.spec.use_case import UseCase
+
+
+class TrainingDateError(ValueError):
+    """A training date without the partitions that it needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPartitions:
+    """Keys of the partitions of one training date, in order of time, no key twice."""
+
+    date: dt.date
+    """The training date."""
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    @property
+    def roles(self) -> dict[str, tuple[str, ...]]:
+        """`train`, `validation`, `test` to their keys."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+def training_partitions(use_case: UseCase, date: str | dt.date) -> TrainingPartitions:
+    """Return the partitions of a training date.
+
+        train | gap | validation | label delay | date, test
+
+    Raises:
+        ValueError: the use case has no `time` or no `time_split`, or `date` is no date.
+        TrainingDateError: the data begin too late for the date, or end before its test period does.
+    """
+    time, split = use_case.time, use_case.time_split
+    if time is None or split is None:
+        raise ValueError(f"use case {use_case.name} has no time_split, and so no training dates")
+    day = date if isinstance(date, dt.date) else dt.date.fromisoformat(date)
+    midnight = dt.datetime.combine(day, dt.time(), ZoneInfo(time.timezone)).astimezone(dt.UTC)
+    first = partition_key(time, midnight)
+    if partition_bounds(time, first)[0] < midnight:
+        first = _next(time, first)
+    train, gap, validation, test = (
+        math.ceil(length / time.length)
+        for length in (split.train, split.gap, split.validation, split.test)
+    )
+    tested = [first]
+    while len(tested) < test:
+        tested.append(_next(time, tested[-1]))
+    delay = math.ceil(time.label_delay / time.length) + 2
+    before = [
+        key
+        for key in history_keys(time, first, delay + validation + gap + train)
+        if partition_bounds(time, key)[1] <= midnight - time.label_delay
+    ]
+    if len(before) < validation + gap + train:
+        raise TrainingDateError(
+            f"training date {day} of {use_case.name} lies too early: {split_text(use_case)} need "
+            f"{validation + gap + train} {time.partition} partitions with known labels before it, the "
+            f"data begin on {time.start} and have {len(before)}"
+        )
+    try:
+        partition_keys(time, first, tested[-1])
+    except PartitionError as error:
+        raise TrainingDateError(
+            f"training date {day} of {use_case.name} is tested on {_range(first, tested[-1])}: {error}"
+        ) from None
+    end = len(before) - validation - gap
+    return TrainingPartitions(
+        date=day,
+        train=tuple(before[end - train : end]),
+        validation=tuple(before[len(before) - validation :]),
+        test=tuple(tested),
+    )
+
+
+def split_text(use_case: UseCase) -> str:
+    """The periods of the use case's models in words, e.g. for a message."""
+    time, split = use_case.time, use_case.time_split
+    assert time is not None and split is not None
+    periods = (
+        (split.train, "of training"),
+        (split.gap, "of gap"),
+        (split.validation, "of validation"),
+        (time.label_delay, "of label delay"),
+    )
+    return ", ".join(f"{format_duration(length)} {what}" for length, what in periods if length)
+
+
+def require_published(
+    needed: TrainingPartitions,
+    published: Collection[str],
+    *,
+    use_case: UseCase,
+    asset: str,
+    roles: Sequence[str] = ("train", "validation", "test"),
+) -> None:
+    """Refuse a training date some of whose partitions are not published. Empty ones are published, too.
+
+    Args:
+        needed: the partitions of the training date.
+        published: keys of the published partitions of `asset`.
+        use_case: whose they are.
+        asset: that the message speaks of.
+        roles: that are needed.
+
+    Raises:
+        TrainingDateError: names the missing partitions, by role.
+    """
+    assert use_case.time is not None
+    gaps = {role: [key for key in needed.roles[role] if key not in published] for role in roles}
+    if not any(gaps.values()):
+        return
+    named = "; ".join(
+        f"{role}: {', '.join(_range(*ends) for ends in contiguous_ranges(use_case.time, keys))}"
+        for role, keys in gaps.items()
+        if keys
+    )
+    count = sum(map(len, gaps.values()))
+    raise TrainingDateError(
+        f"training date {needed.date} of {use_case.name} needs {count} partition"
+        f"{'s' if count > 1 else ''} of {asset} that "
+        f"{'are' if count > 1 else 'is'} not published ({named}): materialise "
+        f"{'them' if count > 1 else 'it'} first. A partition without any event is published empty"
+    )
+
+
+def _range(first: str, last: str) -> str:
+    return first if first == last else f"{first} to {last}"
+
+
+def _next(time: Time, key: str) -> str:
+    return partition_key(time, partition_bounds(time, key)[1])

@@ -51,42 +51,40 @@ class Partial:
             (np.empty(0, np.uint64), np.empty(empty.shape, np.float32), np.empty(0, bool))
         ]
 
-    @property
-    def columns(self) -> list[str]:
-        """Columns that `add` reads."""
-        return ["_row_id", "_split", "label", *self.numeric, *self.categorical]
+    def columns(self, split: str | None = None) -> list[str]:
+        """Columns that `add_file` reads."""
+        own = [] if split else ["_split"]
+        return ["_row_id", *own, "label", *self.numeric, *self.categorical]
 
-    def add_file(self, batches: Iterable[pa.RecordBatch]) -> None:
+    def add_file(self, batches: Iterable[pa.RecordBatch], split: str | None = None) -> None:
         """Add all rows of one file.
 
-        Rows with equal `_row_id` are looked for within the file: files are bucketed by it, so equal
-        ids never lie in two.
+        Rows with equal `_row_id` are looked for within the file: the files of a version are bucketed
+        by it, so equal ids never lie in two of them.
+
+        Args:
+            batches: the file's rows.
+            split: that all of them belong to; `_split` tells by default.
 
         Raises:
-            ValueError: for a `_split` that is none of train, validation, test.
+            ValueError: for a split that is none of train, validation, test.
         """
         ids, parts = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for batch in batches:
-            row_ids, split = self._add(batch)
+            row_ids, split_codes = self._add(batch, split)
             ids.append(row_ids)
-            parts.append(split)
-        row_ids, split = np.concatenate(ids), np.concatenate(parts)
-        order = np.lexsort((split, row_ids))
-        row_ids, split = row_ids[order], split[order]
+            parts.append(split_codes)
+        row_ids, codes = np.concatenate(ids), np.concatenate(parts)
+        order = np.lexsort((codes, row_ids))
+        row_ids, codes = row_ids[order], codes[order]
         same = row_ids[1:] == row_ids[:-1]
         self.repeated += int(same.sum())
-        across = row_ids[1:][same & (split[1:] != split[:-1])]
+        across = row_ids[1:][same & (codes[1:] != codes[:-1])]
         self.overlaps += len(np.unique(across))
 
-    def _add(self, batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
+    def _add(self, batch: pa.RecordBatch, of: str | None) -> tuple[np.ndarray, np.ndarray]:
         row_ids = batch["_row_id"].to_numpy()
-        found = pc.call_function(
-            "index_in", [batch["_split"]], pc.SetLookupOptions(pa.array(SPLITS))
-        )
-        split = found.fill_null(-1).to_numpy(zero_copy_only=False)
-        if (split < 0).any():
-            unknown = batch["_split"][int(np.argmax(split < 0))].as_py()
-            raise ValueError(f"_split is {unknown!r}; expected one of {', '.join(SPLITS)}")
+        split = _codes(batch, of)
         positive = batch["label"].to_numpy(zero_copy_only=False) > 0.5
         np.add.at(self.rows, (split, positive.astype(np.int64)), 1)
         for part in range(len(SPLITS)):
@@ -192,6 +190,17 @@ class Partial:
             counts.distinct = Distinct(arrays[f"category_distinct.{at}"])
         partial._samples = [(arrays["hashes"], arrays["block"], arrays["positive"])]
         return partial
+
+
+def _codes(batch: pa.RecordBatch, of: str | None) -> np.ndarray:
+    """Return the position in `SPLITS` of each row's split, int [rows]."""
+    names = pa.repeat(of, batch.num_rows) if of else batch["_split"]
+    found = pc.call_function("index_in", [names], pc.SetLookupOptions(pa.array(SPLITS)))
+    codes = found.fill_null(-1).to_numpy(zero_copy_only=False)
+    if (codes < 0).any():
+        unknown = names[int(np.argmax(codes < 0))].as_py()
+        raise ValueError(f"_split is {unknown!r}; expected one of {', '.join(SPLITS)}")
+    return codes
 
 
 def _count(counts: CategoryCounts, column: pa.Array, cell: np.ndarray) -> None:

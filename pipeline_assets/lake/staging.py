@@ -66,6 +66,11 @@ class StagedVersion:
         return self.storage.storage_options
 
     @property
+    def asset(self) -> str:
+        """Asset that is being written."""
+        return self._folder.asset
+
+    @property
     def partition(self) -> str:
         """Partition that is being written."""
         return self._folder.partition

@@ -102,6 +102,7 @@ class StageRun:
             schema=list(schema),
             upstream=dict(self.inputs),
             run_id=self.context.run.run_id,
+            code_version=self._code_version(staged.asset),
             metadata={
                 **metadata,
                 "ancestors": self.ancestors,
@@ -139,6 +140,11 @@ class StageRun:
             },
             data_version=dg.DataVersion(version.data_version),
         )
+
+    def _code_version(self, asset: str) -> str:
+        """What the asset declares; empty where it declares none."""
+        spec = self.context.assets_def.specs_by_key[dg.AssetKey([self.use_case.name, asset])]
+        return spec.code_version or ""
 
     def leave_open(self, *, keep: bool) -> None:
         """Drop whatever was staged and not published, or keep it a day for whoever wants to see why."""

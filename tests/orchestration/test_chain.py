@@ -119,3 +119,16 @@ def test_manifest_and_events_tell_the_same(make_project: Callable[..., Project])
     assert event.tags["dagster/data_version"] == manifest.data_version
     assert manifest.run_id == result.run_id
     json.dumps(manifest.metadata)
+
+
+def test_the_manifest_holds_the_code_version_that_the_asset_declares(
+    make_project: Callable[..., Project],
+) -> None:
+    project = make_project()
+    keys = [dg.AssetKey(["churn", asset]) for asset in ("raw", "validated", "rejected")]
+    assert project.run(asset_selection=keys).success
+    graph = project.definitions().resolve_asset_graph()
+    declared = {key.path[-1]: graph.get(key).code_version for key in keys}
+    assert all(declared.values())
+    found = {asset: project.current(asset).manifest.code_version for asset in declared}
+    assert found == declared

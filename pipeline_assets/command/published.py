@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline_assets.environments import Environment, load_environment
 from pipeline_assets.lake import Lake, Version
+from pipeline_assets.spec.credentials import without_credentials
 
 ASSETS = (
     "raw",
@@ -51,14 +52,14 @@ def published(use_case: str, environment: Environment, lake: Lake) -> dict[str, 
         "use_case": use_case,
         "environment": environment.name,
         "engine": environment.engine.kind,
-        "lake": lake.uri,
+        "lake": without_credentials(lake.uri),
         "assets": [_asset(version, current) for version in versions.values()],
         "missing": [asset for asset in ASSETS if asset not in newest],
         "validation": _validation(newest),
         "splits": _splits(newest),
         "evaluation": _evaluation(newest),
         "model": _json(newest.get("model_version"), "model_version.json"),
-        "report": newest["evaluation_report"].path("report.html")
+        "report": without_credentials(newest["evaluation_report"].path("report.html"))
         if "evaluation_report" in newest
         else None,
         "profile": _profile(newest),
@@ -78,7 +79,7 @@ def _asset(version: Version, current: Mapping[str, str]) -> dict[str, Any]:
         "created_at": manifest.created_at,
         "published_at": version.published_at,
         "dagster_run_id": manifest.run_id,
-        "uri": version.uri,
+        "uri": without_credentials(version.uri),
         "upstream": dict(manifest.upstream),
         # An upstream asset has moved on since: this one was made from an older version of it.
         "outdated_inputs": sorted(

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pipeline_assets.spec.credentials import without_credentials
+
 
 def text_table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, indent: str = "  ") -> str:
     """Align columns: numbers to the right, texts to the left. Empty where there are no rows.
@@ -55,5 +57,5 @@ def size(count: float) -> str:
 
 
 def place(uri: str) -> str:
-    """A URI as people type it: local ones as plain paths."""
-    return uri.removeprefix("file://")
+    """A URI as people type it: local ones as plain paths; without credentials."""
+    return without_credentials(uri).removeprefix("file://")

@@ -5,8 +5,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipeline_assets.spec.credentials import ErrorWithoutCredentials
 
-class EngineError(Exception):
+
+class EngineError(ErrorWithoutCredentials):
     """The data engine cannot be started or failed; the message says why and what to do."""
 
 

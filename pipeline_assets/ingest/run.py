@@ -20,6 +20,7 @@ from pipeline_assets.ingest.plan import FilePlan, Plan, make_plan
 from pipeline_assets.ingest.sources import SourceFile, discover, refuse_changes
 from pipeline_assets.lake import FileEntry, StagedVersion
 from pipeline_assets.spec import Contract, Source
+from pipeline_assets.spec.credentials import without_credentials
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -137,7 +138,7 @@ def ingest(
         source_files=read_files,
         columns=schema,
         ignored_columns=list(dict.fromkeys([*plan.ignored, *unknown])),
-        warnings=plan.warnings,
+        warnings=[without_credentials(warning) for warning in plan.warnings],
     )
 
 

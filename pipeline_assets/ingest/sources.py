@@ -13,6 +13,7 @@ from fsspec.core import url_to_fs
 from pipeline_assets.ingest.errors import IngestError
 from pipeline_assets.ingest.text_stream import BLOCK_BYTES, open_source
 from pipeline_assets.spec import Source
+from pipeline_assets.spec.credentials import without_credentials
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,8 @@ class SourceFile:
     """SHA-256 of the content, 64 hex digits; empty before the file was read."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON values."""
-        return asdict(self)
+        """The fields as JSON values, to be kept: without the credentials of the URI."""
+        return {**asdict(self), "uri": without_credentials(self.uri)}
 
 
 def discover(source: Source, *, hashes: bool = True) -> list[SourceFile]:

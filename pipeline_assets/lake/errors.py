@@ -2,8 +2,10 @@
 
 import errno
 
+from pipeline_assets.spec.credentials import ErrorWithoutCredentials
 
-class LakeError(Exception):
+
+class LakeError(ErrorWithoutCredentials):
     """Something about published or staged data is wrong; the message says what, where and what to do."""
 
 

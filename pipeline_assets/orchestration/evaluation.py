@@ -12,6 +12,7 @@ from pipeline_assets.orchestration.metadata import markdown_table, picture
 from pipeline_assets.orchestration.stage import stage_run
 from pipeline_assets.orchestration.tracking import Tracking, tracking_key
 from pipeline_assets.spec import UseCase
+from pipeline_assets.spec.credentials import without_credentials
 
 GATE = "beats_minimum_and_baseline"
 PERMUTED = "permuted_labels_give_chance"
@@ -149,7 +150,9 @@ def build_evaluation_report(use_case: UseCase) -> dg.AssetsDefinition:
                     "worst_slice": evaluation.worst_slice.title
                     if evaluation.worst_slice
                     else "none",
-                    "report": dg.MetadataValue.path(version.path("report.html")),
+                    "report": dg.MetadataValue.path(
+                        without_credentials(version.path("report.html"))
+                    ),
                     **{name: picture(png, name) for name, png in plots.items()},
                 },
             )

@@ -1,9 +1,11 @@
 """What becomes of an error in a stage: tried again, shown as one sentence, or shown with its stack trace."""
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import dagster as dg
+
+from pipeline_assets.spec.credentials import without_credentials
 
 MAX_RETRIES = 3
 FIRST_RETRY_SECONDS = 2
@@ -38,16 +40,33 @@ def raise_for_dagster(error: BaseException, *, retry_number: int) -> None:
     """
     if isinstance(error, dg.Failure | dg.RetryRequested):
         return
+    # A stack trace quotes the messages of all causes as they are.
+    cause = None if any(map(_holds_credentials, _chain(error))) else error
     if is_transient(error):
         raise dg.RetryRequested(
             max_retries=MAX_RETRIES, seconds_to_wait=FIRST_RETRY_SECONDS * 2**retry_number
-        ) from error
-    failure = dg.Failure(description=f"{type(error).__name__}: {error}", allow_retries=False)
+        ) from cause
+    failure = dg.Failure(
+        description=without_credentials(f"{type(error).__name__}: {error}"), allow_retries=False
+    )
+    if cause is None and isinstance(error, Exception):
+        raise failure from None
     if is_own(error):
         # The sentence is for the person who can mend it; a stack trace would only hide it.
         raise failure from None
     if isinstance(error, _FOREIGN):
         raise failure from error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it was raised from, as a stack trace shows them."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _holds_credentials(error: BaseException) -> bool:
+    return without_credentials(str(error)) != str(error)
 
 
 def is_own(error: BaseException) -> bool:

@@ -32,7 +32,8 @@ def build_raw(use_case: UseCase) -> dg.AssetsDefinition:
             source = platform.located(use_case.source)
             written = ensure_demo_data(source, home=platform.environment.home)
             if written:
-                context.log.info(f"no source at {source.uri}: generated {written['rows']:,} rows")
+                place = without_credentials(source.uri)
+                context.log.info(f"no source at {place}: generated {written['rows']:,} rows")
             staged = run.stage("raw")
             result = ingest(engine.session, source, use_case.contract, staged)
             for warning in result.warnings:

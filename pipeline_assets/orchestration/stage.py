@@ -17,6 +17,7 @@ from pipeline_assets.orchestration.metadata import column_schema, profile_metada
 from pipeline_assets.orchestration.resources import Platform
 from pipeline_assets.profiling import ProfileInProgress, profile
 from pipeline_assets.spec import UseCase
+from pipeline_assets.spec.credentials import without_credentials
 
 
 class MixedInputs(ValueError):
@@ -127,7 +128,7 @@ class StageRun:
             asset_key=dg.AssetKey([self.use_case.name, manifest.asset]),
             metadata={
                 "dagster/row_count": manifest.rows,
-                "dagster/uri": version.uri,
+                "dagster/uri": without_credentials(version.uri),
                 **(
                     {"dagster/column_schema": column_schema(self.use_case, manifest)}
                     if manifest.schema
@@ -149,14 +150,15 @@ class StageRun:
     def leave_open(self, *, keep: bool) -> None:
         """Drop whatever was staged and not published, or keep it a day for whoever wants to see why."""
         for staged in self._open:
+            place = without_credentials(staged.uri)
             if keep:
-                self.context.log.warning(f"not published, kept for a day: {staged.uri}")
+                self.context.log.warning(f"not published, kept for a day: {place}")
             else:
                 try:
                     staged.discard()
                 except (LakeError, OSError) as error:
                     # Often the same trouble that made the stage fail, whose message is the one to be read.
-                    self.context.log.warning(f"{staged.uri} stays until it is pruned: {error}")
+                    self.context.log.warning(f"{place} stays until it is pruned: {error}")
 
 
 @contextmanager

@@ -7,11 +7,11 @@ import pytest
 
 from pipeline_assets.contract.rules import rules_of
 from pipeline_assets.lake import Lake, LakeError
-from pipeline_assets.orchestration.failures import is_transient
+from pipeline_assets.orchestration.failures import is_transient, raise_for_dagster
 from pipeline_assets.orchestration.metadata import check_name
 from pipeline_assets.orchestration.stage import StageRun
 from pipeline_assets.spec import Column, Contract
-from tests.orchestration.conftest import Project
+from tests.orchestration.conftest import Project, failure_text
 from tests.orchestration.tiny_use_case import at_home, write_project
 
 
@@ -63,3 +63,22 @@ def test_a_run_that_fails_before_it_tracks_anything_has_failed_in_mlflow(tmp_pat
         [run] = store.search_runs([experiment.experiment_id])
         assert run.data.tags["dagster_run_id"] == result.run_id
         assert run.info.status == "FAILED"
+
+
+def test_no_password_of_a_source_reaches_the_log_of_a_run(tmp_path: Path) -> None:
+    file = write_project(tmp_path)
+    with at_home(tmp_path), dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
+        project = Project(home=tmp_path, file=file, instance=instance)
+        project.edit(lambda a: a["source"].update(uri="warehouse://shop:hunter2@host/in"))
+        result = project.run(asset_selection=[dg.AssetKey(["tiny", "raw"])])
+        assert "warehouse://…@host/in" in failure_text(result)
+        assert "hunter2" not in "".join(str(entry) for entry in instance.all_logs(result.run_id))
+
+
+@pytest.mark.parametrize("kind", [ValueError, ConnectionError, KeyError])
+def test_a_password_in_the_cause_of_an_error_is_not_shown_either(kind: type[Exception]) -> None:
+    error = kind("see the cause")
+    error.__cause__ = OSError("cannot open sftp://shop:hunter2@host/in")
+    with pytest.raises((dg.Failure, dg.RetryRequested)) as caught:
+        raise_for_dagster(error, retry_number=0)
+    assert caught.value.__cause__ is None and caught.value.__suppress_context__

@@ -40,9 +40,9 @@ class FeatureResult:
     schema: list[tuple[str, str]]
     """(column, Spark type) in order."""
     split_rows: dict[str, int]
-    """{train, validation, test} to rows."""
+    """{train, validation, test}, or {all} of a partition, to rows."""
     label_rates: dict[str, float]
-    """{train, validation, test} to the share of positive rows."""
+    """The same to the share of positive rows."""
     lineage: dict[str, list[str]]
     """Column to the validated columns that it is made of, sorted."""
     infinite: dict[str, int] = field(default_factory=dict)
@@ -63,7 +63,7 @@ def compute_features(
     """
     from pipeline_assets.engine import bucket_count, read_version, write_buckets
 
-    _refuse_problems(use_case)
+    refuse_problems(use_case)
     source = read_version(spark, validated)
     frame = feature_frame(source, use_case, labelled=True)
     frame = frame.selectExpr("*", f"{bin_sql(use_case.split_seed)} AS _bin")
@@ -175,7 +175,8 @@ def _aggregate(
     return histogram, {name: count for name, count in sums.items() if count}
 
 
-def _refuse_problems(use_case: UseCase) -> None:
+def refuse_problems(use_case: UseCase) -> None:
+    """Raise `FeatureError` with all mistakes of the use case's features, if it has any."""
     problems = feature_problems(use_case)
     if problems:
         lines = [

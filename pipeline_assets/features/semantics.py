@@ -4,59 +4,38 @@ Pure Python over the spec: no engine. What only the engine knows (functions, typ
 expressions) is checked in `compute`, before any data is read.
 """
 
-import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
+from pipeline_assets.features.expression_problems import expression_problems, nearest
+from pipeline_assets.features.timed_semantics import timed_problems
 from pipeline_assets.spec.contract import Column
-from pipeline_assets.spec.expressions import ExpressionError, columns_of, functions_of
+from pipeline_assets.spec.expressions import ExpressionError, columns_of
 from pipeline_assets.spec.features import Feature, Label
 from pipeline_assets.spec.problems import Problem
 from pipeline_assets.spec.use_case import UseCase
 
-RESERVED_NAMES = frozenset({"_row_id", "_split", "label"})
+RESERVED_NAMES = frozenset({"_row_id", "_split", "_time", "label"})
 """Columns of the feature table that are not features."""
 
 LabelValue = str | int | float | bool
 
-_UNREPEATABLE = frozenset(
-    {
-        "current_date", "current_timestamp", "curdate", "input_file_name", "localtimestamp",
-        "monotonically_increasing_id", "now", "rand", "randn", "random", "randstr", "shuffle",
-        "spark_partition_id", "unix_timestamp", "uniform", "uuid",
-    }
-)  # fmt: skip
-_AGGREGATES = frozenset(
-    {
-        "any_value", "approx_count_distinct", "avg", "collect_list", "collect_set", "corr", "count",
-        "first", "last", "max", "mean", "median", "min", "mode", "percentile", "percentile_approx",
-        "skewness", "kurtosis", "std", "stddev", "stddev_pop", "stddev_samp", "sum", "var_pop",
-        "var_samp", "variance",
-    }
-)  # fmt: skip
-_ROW_MAKERS = frozenset({"explode", "explode_outer", "inline", "posexplode", "stack"})
 _NUMERIC_TYPES = frozenset({"int32", "int64", "float32", "float64", "boolean"})
 _CATEGORICAL_TYPES = frozenset({"string", "int32", "int64", "boolean", "date"})
 
 
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the most similar name, letter case aside, or None where none is similar."""
-    by_lower = {candidate.lower(): candidate for candidate in names}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-    return by_lower[found[0]] if found else None
-
-
 def feature_problems(use_case: UseCase) -> list[Problem]:
-    """Return every mistake in `features` and `evaluation.slices`, in the order of the file.
+    """Return every mistake in `features`, `time` and `evaluation.slices`.
 
     Unknown columns, expressions that cannot be read, or are not a function of their row alone,
     label or key inside a feature, duplicate and reserved names, bare columns of an unusable type, a
     label that the contract lacks or allows to be missing, slices of unknown features, bins out of
-    order.
+    order; for rolling features see `timed_problems`.
     """
     return [
         *_name_problems(use_case.features.columns),
         *_expression_problems(use_case),
         *_label_problems(use_case),
+        *timed_problems(use_case),
         *_slice_problems(use_case),
     ]
 
@@ -107,45 +86,26 @@ def _name_problems(features: list[Feature]) -> Iterator[Problem]:
 
 
 def _expression_problems(use_case: UseCase) -> Iterator[Problem]:
-    label, key = use_case.features.label.column, set(use_case.contract.key)
-    known = use_case.contract.names
+    key, known = set(use_case.contract.key), use_case.contract.names
     for position, feature in enumerate(use_case.features.columns):
         part = "expression" if feature.expression is not None else "name"
         path = ("features", "columns", position, part)
         about = f"feature {feature.name!r}: expression {feature.sql!r}"
-        try:
-            used, functions = columns_of(feature.sql), functions_of(feature.sql)
-        except ExpressionError as error:
-            yield Problem(path=path, message=f"feature {feature.name!r}: {error}")
-            continue
-        for column in sorted(used - set(known)):
-            yield Problem(
-                path=path,
-                message=f"{about} needs the unknown column {column!r}",
-                suggestion=nearest(column, known),
-            )
-        if label in used:
-            yield Problem(path=path, message=f"{about} uses the label {label!r}: a leak")
-        for column in sorted(used & key):
+        yield from expression_problems(use_case, feature.sql, path, about)
+        for column in sorted(_columns(feature.sql) & key):
             yield Problem(
                 path=path, message=f"{about} uses the key column {column!r}, which names the row"
             )
-        for function in sorted(functions):
-            reason = _refused(function)
-            if reason:
-                yield Problem(path=path, message=f"{about} calls {function}: {reason}")
         if feature.expression is None and feature.name in known:
             yield from _type_problems(feature, use_case.contract.column(feature.name), position)
 
 
-def _refused(function: str) -> str | None:
-    if function in _UNREPEATABLE:
-        return "its value differs from run to run"
-    if function in _AGGREGATES:
-        return "a feature is a function of its own row; statistics of the data belong to the model"
-    if function in _ROW_MAKERS:
-        return "it makes several rows of one"
-    return None
+def _columns(sql: str) -> set[str]:
+    """Columns of an expression, none where it cannot be read: that is a problem of its own."""
+    try:
+        return columns_of(sql)
+    except ExpressionError:
+        return set()
 
 
 def _type_problems(feature: Feature, column: Column, position: int) -> Iterator[Problem]:
@@ -188,6 +148,7 @@ def _label_problems(use_case: UseCase) -> Iterator[Problem]:
 
 def _slice_problems(use_case: UseCase) -> Iterator[Problem]:
     kinds = {feature.name: feature.kind for feature in use_case.features.columns}
+    kinds |= dict.fromkeys(use_case.features.rolling_names, "numeric")
     for position, part in enumerate(use_case.evaluation.slices):
         path = ("evaluation", "slices", position)
         if part.feature not in kinds:

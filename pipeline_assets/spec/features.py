@@ -59,8 +59,8 @@ class Split(SpecModel):
 class Features(SpecModel):
     """What goes into the model."""
 
-    columns: list[Feature] = Field(min_length=1)
-    """The features, in the order of the tensors."""
+    columns: list[Feature] = []
+    """The features of single rows, in the order of the tensors."""
     label: Label
     """The label."""
     rolling: list[Rolling] = []
@@ -69,6 +69,12 @@ class Features(SpecModel):
     """Contract columns that go along for slices and business metrics, never into the model."""
     suspicious_auc: float = Field(default=0.97, gt=0.5, le=1)
     """A single feature that separates the classes better than this is reported as a likely leak."""
+
+    @model_validator(mode="after")
+    def _has_features(self) -> "Features":
+        if not self.columns and not self.rolling:
+            raise ValueError("no features: declare `columns`, `rolling` or both")
+        return self
 
     @property
     def numeric(self) -> list[Feature]:

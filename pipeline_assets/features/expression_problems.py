@@ -1,0 +1,75 @@
+"""What is wrong with an expression over validated columns, whatever it is for."""
+
+import difflib
+from collections.abc import Iterable, Iterator
+
+from pipeline_assets.spec.expressions import ExpressionError, columns_of, functions_of
+from pipeline_assets.spec.problems import Problem
+from pipeline_assets.spec.use_case import UseCase
+
+_UNREPEATABLE = frozenset(
+    {
+        "current_date", "current_timestamp", "curdate", "input_file_name", "localtimestamp",
+        "monotonically_increasing_id", "now", "rand", "randn", "random", "randstr", "shuffle",
+        "spark_partition_id", "unix_timestamp", "uniform", "uuid",
+    }
+)  # fmt: skip
+_AGGREGATES = frozenset(
+    {
+        "any_value", "approx_count_distinct", "avg", "collect_list", "collect_set", "corr", "count",
+        "first", "last", "max", "mean", "median", "min", "mode", "percentile", "percentile_approx",
+        "skewness", "kurtosis", "std", "stddev", "stddev_pop", "stddev_samp", "sum", "var_pop",
+        "var_samp", "variance",
+    }
+)  # fmt: skip
+_ROW_MAKERS = frozenset({"explode", "explode_outer", "inline", "posexplode", "stack"})
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return the most similar name, letter case aside, or None where none is similar."""
+    by_lower = {candidate.lower(): candidate for candidate in names}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[found[0]] if found else None
+
+
+def expression_problems(
+    use_case: UseCase, sql: str, path: tuple[str | int, ...], about: str
+) -> Iterator[Problem]:
+    """Yield what is wrong with an expression of a feature.
+
+    It cannot be read, names unknown columns or the label, or is not a function of its row alone.
+
+    Args:
+        use_case: the use case.
+        sql: the expression.
+        path: where it is.
+        about: what it is, for the messages.
+    """
+    try:
+        used, functions = columns_of(sql), functions_of(sql)
+    except ExpressionError as error:
+        yield Problem(path=path, message=f"{about.partition(': ')[0]}: {error}")
+        return
+    known, label = use_case.contract.names, use_case.features.label.column
+    for column in sorted(used - set(known)):
+        yield Problem(
+            path=path,
+            message=f"{about} needs the unknown column {column!r}",
+            suggestion=nearest(column, known),
+        )
+    if label in used:
+        yield Problem(path=path, message=f"{about} uses the label {label!r}: a leak")
+    for function in sorted(functions):
+        reason = _refused(function)
+        if reason:
+            yield Problem(path=path, message=f"{about} calls {function}: {reason}")
+
+
+def _refused(function: str) -> str | None:
+    if function in _UNREPEATABLE:
+        return "its value differs from run to run"
+    if function in _AGGREGATES:
+        return "a feature is a function of its own row; statistics of the data belong to the model"
+    if function in _ROW_MAKERS:
+        return "it makes several rows of one"
+    return None

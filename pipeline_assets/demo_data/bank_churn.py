@@ -7,8 +7,6 @@ wrong with the bad rows in `bad_rows`.
 
 import json
 import os
-import shutil
-import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +19,6 @@ from fsspec.core import url_to_fs
 
 from pipeline_assets.demo_data.bad_rows import bad_row_count, spoil
 from pipeline_assets.demo_data.customers import Customers, draw_customers
-from pipeline_assets.demo_data.landing import DemoDataError
 from pipeline_assets.demo_data.rows_as_text import (
     COLUMNS,
     MISSING_SHARES,
@@ -30,6 +27,7 @@ from pipeline_assets.demo_data.rows_as_text import (
     csv_lines,
     splice,
 )
+from pipeline_assets.demo_data.whole_folder import whole_folder
 from pipeline_assets.lake.parquet import ParquetPart
 
 _PIECE_ROWS = 100_000
@@ -99,14 +97,8 @@ def generate(
     Raises:
         DemoDataError: the folder holds something already.
     """
-    target = Path(target)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise DemoDataError(f"{target} exists already; remove it, or generate somewhere else")
     settings = _Settings(rows=rows, bad=bad_row_count(rows, bad_share), seed=seed, shift=shift)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        unfinished.chmod(0o755)
+    with whole_folder(target) as unfinished:
         (unfinished / "_truth").mkdir()
         with ThreadPoolExecutor(min(files, os.cpu_count() or 1)) as pool:
             tallies = list(
@@ -122,10 +114,6 @@ def generate(
         }
         text = json.dumps(summary, indent=1) + "\n"
         (unfinished / "_truth" / "summary.json").write_text(text, encoding="utf-8")
-        unfinished.replace(target)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
     return summary
 
 

@@ -1,25 +1,26 @@
 """Writes a use case's landing files when its source does not exist yet."""
 
 import importlib
+import inspect
 from pathlib import Path
 from typing import Any
 
+from pipeline_assets.demo_data.errors import DemoDataError
 from pipeline_assets.spec import Source
-
-
-class DemoDataError(Exception):
-    """Demo data that cannot be generated."""
+from pipeline_assets.spec.time import PLACEHOLDER
 
 
 def folder_to_fill(source: Source, *, home: Path | None = None) -> Path | None:
     """The folder that is to be generated, None where the source is there or nobody may make it up.
 
     Args:
-        source: with an absolute `uri`.
+        source: with an absolute `uri`; where it names partitions, the folder that holds them all counts.
         home: only folders below this one are filled; all by default. A path elsewhere names files that
             someone else delivers, and made-up rows in their place would be taken for theirs.
     """
     scheme, _, rest = source.uri.rpartition("://")
+    if PLACEHOLDER in rest:
+        rest = rest.partition(PLACEHOLDER)[0].rpartition("/")[0]
     if source.demo is None or scheme not in ("", "file") or any(c in rest for c in "*?["):
         return None  # only local folders can be generated
     target = Path(rest)
@@ -37,7 +38,7 @@ def ensure_demo_data(source: Source, *, home: Path | None = None) -> dict[str, A
         The generator's summary; None where nothing was generated.
 
     Raises:
-        DemoDataError: an unknown generator.
+        DemoDataError: an unknown generator, or options that it does not take.
     """
     target = folder_to_fill(source, home=home)
     if target is None or source.demo is None:
@@ -49,10 +50,17 @@ def ensure_demo_data(source: Source, *, home: Path | None = None) -> dict[str, A
         raise DemoDataError(
             f"source.demo.generator: {source.demo.generator!r} is not module:function ({error})"
         ) from error
-    return generate(
-        target,
-        rows=source.demo.rows,
-        seed=source.demo.seed,
-        bad_share=source.demo.bad_share,
-        shift=source.demo.shift,
-    )
+    demo = source.demo
+    common = {
+        "rows": demo.rows,
+        "seed": demo.seed,
+        "bad_share": demo.bad_share,
+        "shift": demo.shift,
+    }
+    taken = set(inspect.signature(generate).parameters) - {"target", *common}
+    if unknown := sorted(set(demo.options) - taken):
+        raise DemoDataError(
+            f"source.demo.options: {demo.generator} does not take {', '.join(unknown)}; "
+            f"it takes {', '.join(sorted(taken)) or 'none'}"
+        )
+    return generate(target, **common, **demo.options)

@@ -1,5 +1,6 @@
 """Where raw data comes from and how its files are read. What the values must satisfy is in `contract`."""
 
+import datetime as dt
 from typing import Literal
 
 from pydantic import Field, field_serializer
@@ -38,13 +39,16 @@ class DemoData(SpecModel):
     generator: str = "pipeline_assets.demo_data.bank_churn:generate"
     """Dotted path `module:function` of the generator."""
     rows: int = Field(default=20_000, ge=1)
-    """Rows to generate (bad rows come on top)."""
+    """Rows to generate (bad rows come on top); generators of events keep to it on average."""
     seed: int = 0
     """Seed of the generator."""
     bad_share: float = Field(default=0.01, ge=0, le=0.5)
     """Bad rows on top, as a share of `rows`, dealt evenly to all kinds of mistakes; 0 to 0.5."""
     shift: float = 0.0
-    """Distribution shift in standard deviations of age and log balance; 0 for none."""
+    """Distribution shift in standard deviations of what the generator moves, for `bank_churn` age and
+    log balance; 0 for none."""
+    options: dict[str, bool | int | float | str | dt.date] = {}
+    """Further arguments of the generator, by name."""
 
 
 class Source(SpecModel):

@@ -74,12 +74,12 @@ class Encoding:
         return cls(
             numeric=tuple(
                 NumericEncoding(
-                    name=feature.name,
-                    mean=_number(numeric[feature.name].mean, 0.0),
-                    std=_number(numeric[feature.name].std, 1.0) or 1.0,
-                    median=_number(numeric[feature.name].quantiles.get("0.5"), 0.0),
+                    name=name,
+                    mean=_number(numeric[name].mean, 0.0),
+                    std=_number(numeric[name].std, 1.0) or 1.0,
+                    median=_number(numeric[name].quantiles.get("0.5"), 0.0),
                 )
-                for feature in declared.numeric
+                for name in declared.numeric_names
             ),
             categorical=tuple(
                 CategoricalEncoding(

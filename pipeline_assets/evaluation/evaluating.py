@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline_assets.evaluation.baselines import (
     Fitted,
@@ -19,22 +20,23 @@ from pipeline_assets.evaluation.baselines import (
     majority,
     xgboost,
 )
-from pipeline_assets.evaluation.bootstrap import differences, estimates, interval, resample
-from pipeline_assets.evaluation.curves import curves
+from pipeline_assets.evaluation.bootstrap import interval, resample
+from pipeline_assets.evaluation.business.measuring import facts, load_metric, measure
+from pipeline_assets.evaluation.carried import Carried
 from pipeline_assets.evaluation.encoding import Encoding
 from pipeline_assets.evaluation.gating import gate
 from pipeline_assets.evaluation.importance import ROWS as IMPORTANCE_ROWS
 from pipeline_assets.evaluation.importance import permutation_importance
 from pipeline_assets.evaluation.metrics import METRICS, Scored
-from pipeline_assets.evaluation.result import (
-    Comparison,
-    Confusion,
-    Evaluation,
-    Predictor,
-    SplitRows,
+from pipeline_assets.evaluation.predictors import comparisons_with, judged_predictors
+from pipeline_assets.evaluation.result import Evaluation, SplitRows
+from pipeline_assets.evaluation.rows import KeptRows, Rows, ShardRows, gather
+from pipeline_assets.evaluation.scoring import (
+    score,
+    scored_rows,
+    thresholds,
+    true_probabilities,
 )
-from pipeline_assets.evaluation.rows import Rows, ShardRows, gather
-from pipeline_assets.evaluation.scoring import score, thresholds, true_probabilities
 from pipeline_assets.evaluation.slices import judge_slices, worst_slice
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ def evaluate(
     truth: Mapping[int, float] | None = None,
     data_versions: Mapping[str, str] | None = None,
     other_baselines: Sequence[Fitted] = (),
+    carried: Carried | None = None,
+    excluded: NDArray[np.int64] | None = None,
 ) -> Evaluation:
     """Evaluate a trained model on the test split of the shards.
 
@@ -67,9 +71,12 @@ def evaluate(
         truth: row id to true probability, where it is known (generated data).
         data_versions: upstream asset to data version, for the report.
         other_baselines: predictors fitted elsewhere, in place of the baseline of the same name.
+        carried: columns for business metrics, of all test rows.
+        excluded: ids of test rows to leave out, int64 [n].
 
     Raises:
-        ValueError: a split without rows, or probabilities that are not numbers.
+        ValueError: a split without rows, probabilities that are not numbers, or a business metric that
+            cannot be computed.
     """
     from pipeline_assets.training.model import load_model
 
@@ -90,6 +97,8 @@ def evaluate(
         truth=truth,
         data_versions=data_versions,
         other_baselines=other_baselines,
+        carried=carried,
+        excluded=excluded,
     )
 
 
@@ -105,9 +114,16 @@ def evaluate_rows(
     truth: Mapping[int, float] | None = None,
     data_versions: Mapping[str, str] | None = None,
     other_baselines: Sequence[Fitted] = (),
+    carried: Carried | None = None,
+    excluded: NDArray[np.int64] | None = None,
 ) -> Evaluation:
     """`evaluate`, on rows from anywhere. Raises `ValueError` for a split without rows."""
     settings = use_case.evaluation
+    business = [(declared, load_metric(declared)) for declared in settings.metrics]
+    excluded_rows = 0
+    if excluded is not None and len(excluded):
+        before, test = test.rows, KeptRows(test, excluded)
+        excluded_rows = before - test.rows
     for name, rows in (("train", train), ("validation", validation), ("test", test)):
         if rows.rows == 0:
             raise ValueError(f"the {name} split holds no rows: nothing can be evaluated")
@@ -121,6 +137,7 @@ def evaluate_rows(
         item.name: Scored(judged.labels, judged.probabilities[item.name], chosen[item.name].value)
         for item in fitted
     }
+    measured = measure(business, scored_rows(judged, scored, carried))
     notes = []
     truth_scored = None
     if truth is not None:
@@ -131,20 +148,9 @@ def evaluate_rows(
         seed=seed,
     )
     values = {name: item.metrics() for name, item in scored.items()}
-    predictors = [
-        Predictor(
-            name=item.name,
-            title=item.title,
-            how=item.how,
-            threshold=chosen[item.name].value,
-            threshold_reason=chosen[item.name].reason,
-            threshold_attained=chosen[item.name].attained,
-            metrics=estimates(values[item.name], drawn[item.name], settings.confidence),
-            confusion=_confusion(scored[item.name]),
-            curves=curves(scored[item.name]),
-        )
-        for item in fitted
-    ]
+    predictors = judged_predictors(
+        fitted, chosen, scored, values, drawn, measured, confidence=settings.confidence
+    )
     if 0 in (judged.labels.sum(), len(judged.labels) - judged.labels.sum()):
         notes.append(
             "The test split holds one class only: ROC AUC is not defined, and neither is a comparison by it."
@@ -155,7 +161,12 @@ def evaluate_rows(
         for item in predictors[:1]
         if not item.threshold_attained
     ]
-    slice_metric = settings.gate.metric
+    if excluded_rows:
+        notes.append(
+            f"{excluded_rows:,} test rows are left out, because their "
+            f"{' and '.join(settings.exclude_known)} was known as positive by their day."
+        )
+    slice_metric = settings.gate.metric if settings.gate.metric in METRICS else METRICS[0]
     groups = judge_slices(judged, scored["model"], encoding, use_case, seed)
     sample = gather(test, IMPORTANCE_ROWS, seed)
     evaluation = Evaluation(
@@ -168,17 +179,13 @@ def evaluate_rows(
         },
         model=predictors[0],
         baselines=predictors[1:],
-        comparisons=[
-            Comparison(
-                baseline=item.name,
-                differences=differences(
-                    (values["model"], drawn["model"]),
-                    (values[item.name], drawn[item.name]),
-                    settings.confidence,
-                ),
-            )
-            for item in predictors[1:]
-        ],
+        comparisons=comparisons_with(
+            predictors,
+            values,
+            drawn,
+            business=list(measured["model"]),
+            confidence=settings.confidence,
+        ),
         best_possible_auc=interval(
             truth_scored.metrics()["roc_auc"],
             drawn["truth"][:, METRICS.index("roc_auc")],
@@ -196,6 +203,8 @@ def evaluate_rows(
         ),
         importance_rows=len(sample.label),
         importance_repeats=settings.permutation_repeats,
+        business=[facts(*pair) for pair in business],
+        excluded_rows=excluded_rows,
         confidence=settings.confidence,
         bootstrap_samples=settings.bootstrap_samples,
         seed=seed,
@@ -234,16 +243,6 @@ def _calibration_floor(scored: Scored, seed: int) -> float:
         for _ in range(_FLOOR_SAMPLES)
     ]
     return float(np.mean(drawn))
-
-
-def _confusion(scored: Scored) -> Confusion:
-    counts = scored.confusion()
-    return Confusion(
-        true_positive=round(counts.true_positive),
-        false_positive=round(counts.false_positive),
-        false_negative=round(counts.false_negative),
-        true_negative=round(counts.true_negative),
-    )
 
 
 def _split_rows(rows: Rows) -> SplitRows:

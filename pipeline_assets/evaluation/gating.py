@@ -19,8 +19,9 @@ def gate(evaluation: Evaluation, use_case: UseCase) -> GateResult:
     the gate's baseline (`evaluate` always adds it).
     """
     rule = use_case.evaluation.gate
-    lower = rule.metric in LOWER_IS_BETTER
-    title = TITLES[rule.metric]
+    business = evaluation.business_metric(rule.metric)
+    lower = business.lower_is_better if business else rule.metric in LOWER_IS_BETTER
+    title = business.title if business else TITLES[rule.metric]
     value = evaluation.model.metrics[rule.metric].value
     reference = evaluation.baseline(rule.baseline) if rule.baseline else None
     baseline_value = reference.metrics[rule.metric].value if reference else None
@@ -73,8 +74,10 @@ def _difference(evaluation: Evaluation, baseline: str, metric: str) -> str:
         (item.differences[metric] for item in evaluation.comparisons if item.baseline == baseline),
         None,
     )
-    if found is None or found.value is None or found.low is None or found.high is None:
+    if found is None or found.value is None:
         return ""
+    if found.low is None or found.high is None:
+        return f", difference {found.value:+.4f}"
     level = f"{evaluation.confidence:.0%}"
     chance = ", within chance" if found.low <= 0 <= found.high else ""
     return f", difference {found.value:+.4f} ({level} interval {found.low:+.4f} to {found.high:+.4f}{chance})"

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pipeline_assets.evaluation.daily_plots import daily_plots
 from pipeline_assets.evaluation.metrics import TITLES
+from pipeline_assets.evaluation.plot_style import (
+    BAD_COLOR,
+    GRID_COLOR,
+    MODEL_COLOR,
+    TEXT_COLOR,
+    new_figure,
+    png_of,
+    styles,
+)
 from pipeline_assets.evaluation.result import Evaluation, Predictor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MODEL = "#0b5394"
-_OTHERS = ("#d1731f", "#3a8a5c", "#7a5195", "#8c8c8c")
-_TEXT = "#1d2733"
-_GRID = "#d8dee6"
-_BAD = "#b3261e"
-_DPI = 150
-
 
 def evaluation_plots(evaluation: Evaluation) -> dict[str, bytes]:
     """Every plot that has something to show, by name: `roc`, `precision_recall`, `calibration`, `lift`,
-    `confusion`, `slices`, `importance`. Equal evaluations give equal bytes (on one matplotlib version).
+    `confusion`, `slices`, `importance`, and `daily_<metric>` of business metrics that have
+    days. Equal evaluations give equal bytes (on one matplotlib version).
     """
     made = {
         "roc": _roc(evaluation),
@@ -34,15 +36,16 @@ def evaluation_plots(evaluation: Evaluation) -> dict[str, bytes]:
         "slices": _slices(evaluation),
         "importance": _importance(evaluation),
     }
-    return {name: _png(figure) for name, figure in made.items() if figure is not None}
+    drawn = {name: figure for name, figure in made.items() if figure is not None}
+    return {name: png_of(figure) for name, figure in (drawn | daily_plots(evaluation)).items()}
 
 
 def _roc(evaluation: Evaluation) -> Figure | None:
     if not evaluation.model.curves.false_positive_rate:
         return None
-    figure, axes = _figure("ROC curve", "False positive rate", "True positive rate (recall)")
-    axes.plot([0, 1], [0, 1], color=_GRID, linewidth=1.2, zorder=1)
-    for predictor, color, width in _styles(evaluation):
+    figure, axes = new_figure("ROC curve", "False positive rate", "True positive rate (recall)")
+    axes.plot([0, 1], [0, 1], color=GRID_COLOR, linewidth=1.2, zorder=1)
+    for predictor, color, width in styles(evaluation):
         curve = predictor.curves
         axes.plot(
             curve.false_positive_rate,
@@ -58,7 +61,7 @@ def _roc(evaluation: Evaluation) -> Figure | None:
         cells.false_positive / negatives,
         cells.true_positive / positives,
         "o",
-        color=_MODEL,
+        color=MODEL_COLOR,
         markersize=7,
         label=f"Model at threshold {evaluation.model.threshold:.3f}",
     )
@@ -70,11 +73,11 @@ def _roc(evaluation: Evaluation) -> Figure | None:
 def _precision_recall(evaluation: Evaluation) -> Figure | None:
     if not evaluation.model.curves.recall:
         return None
-    figure, axes = _figure("Precision and recall", "Recall", "Precision")
+    figure, axes = new_figure("Precision and recall", "Recall", "Precision")
     rate = evaluation.splits["test"].label_rate or 0.0
-    axes.axhline(rate, color=_GRID, linewidth=1.2, zorder=1)
+    axes.axhline(rate, color=GRID_COLOR, linewidth=1.2, zorder=1)
     axes.text(0.01, rate + 0.012, f"label rate {rate:.3f}", fontsize=8, color="#5b6673")
-    for predictor, color, width in _styles(evaluation):
+    for predictor, color, width in styles(evaluation):
         if predictor.name == "majority":
             continue
         axes.plot(
@@ -91,7 +94,7 @@ def _precision_recall(evaluation: Evaluation) -> Figure | None:
             recall,
             precision,
             "o",
-            color=_MODEL,
+            color=MODEL_COLOR,
             markersize=7,
             label=f"Model at threshold {evaluation.model.threshold:.3f}",
         )
@@ -107,7 +110,7 @@ def _precision_recall(evaluation: Evaluation) -> Figure | None:
 
 
 def _calibration(evaluation: Evaluation) -> Figure:
-    figure, axes = _figure(
+    figure, axes = new_figure(
         "Calibration (10 groups of equally many rows)",
         "Mean predicted probability",
         "Observed label rate",
@@ -116,7 +119,7 @@ def _calibration(evaluation: Evaluation) -> Figure:
     axes.plot(
         [0, 1], [0, 1], color="#9aa5b1", linewidth=1.2, linestyle="--", zorder=1, label="Perfect"
     )
-    for predictor, color, width in _styles(evaluation):
+    for predictor, color, width in styles(evaluation):
         curve = predictor.curves
         top = max(top, *curve.predicted, *curve.observed)
         axes.plot(
@@ -144,13 +147,13 @@ def _calibration(evaluation: Evaluation) -> Figure:
 def _lift(evaluation: Evaluation) -> Figure | None:
     if not evaluation.model.curves.lift:
         return None
-    figure, axes = _figure(
+    figure, axes = new_figure(
         "Lift",
         "Share of rows targeted, highest probability first (%)",
         "Lift (label rate over that of all)",
     )
     axes.axhline(1, color="#9aa5b1", linewidth=1.2, linestyle="--", zorder=1)
-    for predictor, color, width in _styles(evaluation):
+    for predictor, color, width in styles(evaluation):
         # The first percent rests on few rows: its jumps would set the scale.
         points = [
             (100 * share, lift)
@@ -170,7 +173,7 @@ def _confusion(evaluation: Evaluation) -> Figure:
         [cells.true_negative, cells.false_positive],
         [cells.false_negative, cells.true_positive],
     ]
-    figure, axes = _figure(
+    figure, axes = new_figure(
         f"Confusion at threshold {evaluation.model.threshold:.3f}",
         "Predicted",
         "Actual",
@@ -187,7 +190,7 @@ def _confusion(evaluation: Evaluation) -> Figure:
                 ha="center",
                 va="center",
                 fontsize=10,
-                color="white" if shares[row][column] > 0.55 else _TEXT,
+                color="white" if shares[row][column] > 0.55 else TEXT_COLOR,
             )
     axes.set_xticks([0, 1], ["negative", "positive"])
     axes.set_yticks([0, 1], ["negative", "positive"])
@@ -202,7 +205,7 @@ def _slices(evaluation: Evaluation) -> Figure | None:
     if not shown:
         return None
     overall = evaluation.model.metrics[metric]
-    figure, axes = _figure(
+    figure, axes = new_figure(
         f"{TITLES[metric]} by slice, with {evaluation.confidence:.0%} intervals",
         TITLES[metric],
         "",
@@ -214,7 +217,13 @@ def _slices(evaluation: Evaluation) -> Figure | None:
         )
     for line, group in enumerate(shown):
         estimate = group.metrics[metric]
-        color = _BAD if group == evaluation.worst_slice else _MODEL if group.judged else "#9aa5b1"
+        color = (
+            BAD_COLOR
+            if group == evaluation.worst_slice
+            else MODEL_COLOR
+            if group.judged
+            else "#9aa5b1"
+        )
         if estimate.low is not None and estimate.high is not None:
             axes.plot([estimate.low, estimate.high], [line, line], color=color, linewidth=2)
         axes.scatter([estimate.value or 0.0], [line], color=color, s=36, zorder=3)
@@ -232,7 +241,7 @@ def _importance(evaluation: Evaluation) -> Figure | None:
     shown = evaluation.importance[:20]
     if not shown:
         return None
-    figure, axes = _figure(
+    figure, axes = new_figure(
         "Permutation importance",
         "ROC AUC lost when the feature is shuffled (line: standard deviation)",
         "",
@@ -242,38 +251,14 @@ def _importance(evaluation: Evaluation) -> Figure | None:
         range(len(shown)),
         [item.mean for item in shown],
         xerr=[item.std for item in shown],
-        color=_MODEL,
+        color=MODEL_COLOR,
         height=0.66,
-        error_kw={"ecolor": _TEXT, "elinewidth": 1.2},
+        error_kw={"ecolor": TEXT_COLOR, "elinewidth": 1.2},
     )
     axes.set_yticks(range(len(shown)), [item.feature for item in shown], fontsize=8.5)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.grid(False, axis="y")
     return figure
-
-
-def _figure(
-    title: str, x: str, y: str, size: tuple[float, float] = (5.6, 4.6)
-) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_title(title, fontsize=11.5, color=_TEXT, loc="left", fontweight="bold")
-    axes.set_xlabel(x, fontsize=9.5, color=_TEXT)
-    axes.set_ylabel(y, fontsize=9.5, color=_TEXT)
-    axes.grid(color=_GRID, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8.5, colors=_TEXT)
-    return figure, axes
-
-
-def _styles(evaluation: Evaluation) -> Sequence[tuple[Predictor, str, float]]:
-    """Predictor, colour, line width; the model last, so that it lies on top."""
-    named = {"logistic_regression": _OTHERS[0], "xgboost": _OTHERS[1], "majority": _OTHERS[3]}
-    styled = [(item, named.get(item.name, _OTHERS[2]), 1.5) for item in evaluation.baselines]
-    return [*styled, (evaluation.model, _MODEL, 2.4)]
 
 
 def _with_value(predictor: Predictor, metric: str) -> str:
@@ -284,9 +269,3 @@ def _with_value(predictor: Predictor, metric: str) -> str:
 def _square(axes: Axes) -> None:
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()

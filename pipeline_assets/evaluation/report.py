@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 
-from pipeline_assets.evaluation.metrics import ECE_BINS, LOWER_IS_BETTER, METRICS, TITLES
+from pipeline_assets.evaluation.metrics import ECE_BINS, LOWER_IS_BETTER, TITLES
 from pipeline_assets.evaluation.plots import evaluation_plots
 from pipeline_assets.evaluation.result import Estimate, Evaluation
 
@@ -15,6 +15,7 @@ _CAPTIONS = {
     "calibration": "Of the rows that were given a probability of p, the share p should be positive.",
     "lift": "How many times more positives than at random are among the rows with the highest probability.",
     "confusion": "Test rows by actual class and by the model's decision.",
+    "daily": "Each test day by itself; the figure above is the metric over all of them.",
     "slices": "Grey slices have too few rows to be judged; the worst of the others is red.",
     "importance": "Features that carry the same information share the loss.",
 }
@@ -44,9 +45,9 @@ def render_report(
         verdict=evaluation.verdict,
         plots={name: base64.b64encode(data).decode("ascii") for name, data in plots.items()},
         captions=_CAPTIONS,
-        metrics=METRICS,
-        titles=TITLES,
-        lower=LOWER_IS_BETTER,
+        metrics=list(evaluation.model.metrics),
+        titles=TITLES | {item.name: item.title for item in evaluation.business},
+        lower=LOWER_IS_BETTER | {item.name for item in evaluation.business if item.lower_is_better},
         ece_bins=ECE_BINS,
         comparisons={item.baseline: item.differences for item in evaluation.comparisons},
     )

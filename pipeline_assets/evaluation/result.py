@@ -48,6 +48,18 @@ class Curves(_Result):
     """Label rate among the targeted rows over the label rate of all."""
 
 
+class BusinessFacts(_Result):
+    """A business metric, for people."""
+
+    name: str
+    title: str
+    lower_is_better: bool
+    how: str
+    """What it measures, in a sentence."""
+    options: dict[str, str]
+    """Options of its function, as text."""
+
+
 class Predictor(_Result):
     """One predictor on the test split."""
 
@@ -62,7 +74,9 @@ class Predictor(_Result):
     threshold_reason: str
     threshold_attained: bool
     metrics: dict[str, Estimate]
-    """By metric name."""
+    """By metric name; business metrics last."""
+    daily: dict[str, dict[str, float | None]] = {}
+    """Metric to ISO date to the value of that day, for business metrics that have days."""
     confusion: Confusion
     curves: Curves
 
@@ -155,6 +169,10 @@ class Evaluation(_Result):
     importance_rows: int
     """Test rows used for the importance."""
     importance_repeats: int
+    business: list[BusinessFacts] = []
+    """The business metrics that were measured."""
+    excluded_rows: int = 0
+    """Test rows left out, because their entity was known as positive already."""
     confidence: float
     bootstrap_samples: int
     seed: int
@@ -171,6 +189,10 @@ class Evaluation(_Result):
             if baseline.name == name:
                 return baseline
         raise KeyError(name)
+
+    def business_metric(self, name: str) -> BusinessFacts | None:
+        """The business metric of that name; None for the usual metrics."""
+        return next((item for item in self.business if item.name == name), None)
 
     def to_json(self) -> str:
         """JSON text, indented, ends with a newline."""

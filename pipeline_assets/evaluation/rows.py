@@ -82,6 +82,26 @@ class ShardRows:
             yield Block(*block)
 
 
+class KeptRows:
+    """The rows of a split but for some."""
+
+    def __init__(self, rows: Rows, excluded: NDArray[np.int64]) -> None:
+        """Take the rows whose ids are not in `excluded`, int64 [n]."""
+        self._rows = rows
+        self._excluded = excluded
+        self._kept = sum(len(block.label) for block in self.blocks())
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return self._kept
+
+    def blocks(self) -> Iterator[Block]:
+        """The rows, in blocks of at most `BLOCK_ROWS`."""
+        for block in self._rows.blocks():
+            yield block.part(np.flatnonzero(~np.isin(block.row_id, self._excluded)))
+
+
 def gather(rows: Rows, at_most: int, seed: int) -> Block:
     """All rows as one block, or `at_most` of them drawn without replacement, in their order.
 

@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_assets.evaluation.baselines import Fitted
+from pipeline_assets.evaluation.business.rows import ScoredRows
+from pipeline_assets.evaluation.carried import Carried
 from pipeline_assets.evaluation.encoding import Encoding
+from pipeline_assets.evaluation.metrics import Scored
 from pipeline_assets.evaluation.rows import Rows
 from pipeline_assets.evaluation.threshold import Threshold, choose_threshold
 
@@ -68,6 +71,24 @@ def score(fitted: Sequence[Fitted], test: Rows, encoding: Encoding, use_case: Us
         },
         slice_values={feature: np.concatenate(parts) for feature, parts in kept.items()},
     )
+
+
+def scored_rows(
+    judged: Judged, scored: Mapping[str, Scored], carried: Carried | None
+) -> dict[str, ScoredRows]:
+    """The test rows as business metrics see them, by predictor."""
+    along = None if carried is None else carried.of(judged.row_ids)
+    return {
+        name: ScoredRows(
+            label=judged.labels,
+            score=judged.probabilities[name],
+            flagged=judged.probabilities[name] >= of.threshold,
+            event_time=None if along is None else along.event_time,
+            day=None if along is None else along.day,
+            columns={} if along is None else along.columns,
+        )
+        for name, of in scored.items()
+    }
 
 
 def true_probabilities(

@@ -1,7 +1,7 @@
 """The typed use-case specification: what to build, never where it runs."""
 
 from pipeline_assets.spec.contract import Column, Contract, RowRule, TableRules
-from pipeline_assets.spec.evaluation import Evaluation, Gate, Slice, ThresholdGoal
+from pipeline_assets.spec.evaluation import BusinessMetric, Evaluation, Gate, Slice, ThresholdGoal
 from pipeline_assets.spec.features import Feature, Features, Label, Split
 from pipeline_assets.spec.monitoring import Monitoring
 from pipeline_assets.spec.rolling import Aggregation, Rolling
@@ -12,6 +12,7 @@ from pipeline_assets.spec.use_case import Registry, Schedule, UseCase
 
 __all__ = [
     "Aggregation",
+    "BusinessMetric",
     "Column",
     "Contract",
     "CsvOptions",

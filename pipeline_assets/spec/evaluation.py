@@ -1,6 +1,6 @@
 """How the model is judged: threshold, baselines, slices, and the gate it must pass."""
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -40,11 +40,28 @@ class Slice(SpecModel):
     """Inner edges for numeric features, ascending: [30, 45] makes below 30, 30 to below 45, 45 and above."""
 
 
+class BusinessMetric(SpecModel):
+    """A metric that a function computes of the scored test rows and the columns carried with them."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    """Name of the metric."""
+    function: str
+    """Dotted path `module:function`; it is given `evaluation.business.ScoredRows` and the options, and
+    returns a number (or `Measured`, a number with its course over the days)."""
+    options: dict[str, Any] = {}
+    """Options of the function, e.g. `entity: CUSTOMER_ID`, `k: 100`."""
+    title: str = ""
+    """Name for people; made of the name by default."""
+    lower_is_better: bool = False
+    """Less is better, as for costs."""
+
+
 class Gate(SpecModel):
     """What a model must reach to be registered."""
 
-    metric: Metric = "roc_auc"
-    """Metric of the minimum and of the comparison."""
+    metric: str = "roc_auc"
+    """Metric of the minimum and of the comparison: roc_auc, average_precision, log_loss, brier, f1,
+    precision, recall, ece, or one of `evaluation.metrics`."""
     minimum: float | None = None
     """The test split's value must reach this (must not exceed it for log_loss, brier and ece)."""
     baseline: BaselineName | None = "logistic_regression"
@@ -70,5 +87,24 @@ class Evaluation(SpecModel):
     """Confidence level of the intervals."""
     gate: Gate = Gate()
     """The blocking check."""
+    metrics: list[BusinessMetric] = []
+    """Business metrics, beside the usual ones."""
+    exclude_known: list[str] = []
+    """Carried columns that identify an entity: test rows of one of whose positive rows the label is
+    known by the day of the row, back to the start of training, are left out. Needs `time_split`."""
     permutation_repeats: int = Field(default=3, ge=1)
     """Repeats of the permutation feature importance."""
+
+    @model_validator(mode="after")
+    def _metrics_named(self) -> "Evaluation":
+        usual = get_args(Metric)
+        names = [metric.name for metric in self.metrics]
+        for name in names:
+            if name in usual or names.count(name) > 1:
+                raise ValueError(
+                    f"metrics: {name!r} is the name of another metric; choose a new one"
+                )
+        if self.gate.metric not in (*usual, *names):
+            known = ", ".join((*usual, *names))
+            raise ValueError(f"gate.metric: {self.gate.metric!r} is no metric; known are {known}")
+        return self

@@ -86,6 +86,19 @@ class UseCase(SpecModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _known_entities_fit(self) -> "UseCase":
+        known = self.evaluation.exclude_known
+        missing = [name for name in known if name not in self.features.carried]
+        if missing:
+            raise ValueError(
+                f"evaluation.exclude_known: {missing[0]!r} does not go along with the features; "
+                "add it to features.carried"
+            )
+        if known and self.time_split is None:
+            raise ValueError("evaluation.exclude_known needs a `time_split`: known by when?")
+        return self
+
     @property
     def model_name(self) -> str:
         """Name of the registered model."""

@@ -1,0 +1,36 @@
+"""The rule that a partition adds to the contract: its rows happened inside it. How rules are judged is elsewhere."""
+
+import datetime as dt
+
+from pipeline_assets.contract.casts import quote_name
+from pipeline_assets.spec import Contract, RowRule, UseCase
+from pipeline_assets.spec.partitions import partition_bounds
+
+IN_PARTITION = "in_partition"
+"""Name of the rule. An event of another day, before the start or in the future breaks it."""
+
+
+def partition_contract(use_case: UseCase, key: str) -> Contract:
+    """Return the contract of one partition's rows; without a `time` block the contract as it is.
+
+    The rule's name, severity and description are the same for all partitions, only its bounds differ.
+
+    Raises:
+        PartitionError: the key is not written as one.
+    """
+    time = use_case.time
+    if time is None:
+        return use_case.contract
+    start, end = (_literal(bound) for bound in partition_bounds(time, key))
+    column = quote_name(time.column)
+    rule = RowRule(
+        name=IN_PARTITION,
+        expression=f"{column} >= {start} AND {column} < {end}",
+        description=f"{time.column} lies in the partition that the row was delivered for",
+    )
+    return use_case.contract.model_copy(update={"rows": [*use_case.contract.rows, rule]})
+
+
+def _literal(instant: dt.datetime) -> str:
+    """Sessions run in UTC, so the literal needs no offset."""
+    return f"TIMESTAMP '{instant:%Y-%m-%d %H:%M:%S}'"

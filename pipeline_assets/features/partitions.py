@@ -16,6 +16,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 
 from pipeline_assets.contract.casts import SQL_TYPES, quote_name
+from pipeline_assets.engine.exchange import ADDRESS, MESSAGE_SCHEMA
+from pipeline_assets.engine.layout import Layout
 from pipeline_assets.features.compute import FeatureResult, refuse_problems
 from pipeline_assets.features.frame import (
     FeatureError,
@@ -26,9 +28,7 @@ from pipeline_assets.features.frame import (
     target_frame,
 )
 from pipeline_assets.features.rolling.assemble import SUMMARY_SCHEMA, OutputFile, WriteFiles
-from pipeline_assets.features.rolling.exchange import ADDRESS, MESSAGE_SCHEMA
 from pipeline_assets.features.rolling.kernel import TIME
-from pipeline_assets.features.rolling.layout import Layout
 from pipeline_assets.features.rolling.plan import RollingPlan, rolling_plan
 from pipeline_assets.features.rolling.tasks import (
     ROW_ID,

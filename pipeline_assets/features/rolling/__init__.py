@@ -2,6 +2,6 @@
 
 Belongs here: `kernel` and its parts (`entities`, `windows`, `aggregates`, `exact`), pure NumPy and
 Arrow, which know neither engines nor partitions; `plan`, what a use case asks of them; and the functions
-that engine tasks run (`exchange`, `gather`, `assemble`). Does not belong here: the engine's side of it,
-which is in `features/partitions.py`.
+that engine tasks run (`tasks`, `assemble`). Does not belong here: the engine's side of it, which is in
+`features/partitions.py`, and how rows travel at all (`engine.exchange`).
 """

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline_assets.engine.exchange import received
 from pipeline_assets.features.frame import FeatureError
-from pipeline_assets.features.rolling.exchange import received
 from pipeline_assets.features.rolling.tasks import FILE, ROW_ID, TARGETS
 from pipeline_assets.lake.parquet import write_parquet
 from pipeline_assets.lake.slots import task_slot

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipeline_assets.features.rolling.exchange import Message, addressed, chunks, pack, received
+from pipeline_assets.engine.exchange import Message, addressed, chunks, pack, received
+from pipeline_assets.engine.layout import Layout
 from pipeline_assets.features.rolling.kernel import TIME, rolling_features
-from pipeline_assets.features.rolling.layout import Layout
 from pipeline_assets.features.rolling.plan import RollingGroup
 from pipeline_assets.lake.slots import task_slot
 

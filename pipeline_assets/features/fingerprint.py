@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def row_fingerprints(spark: SparkSession, features: Version) -> dict[str, dict[str, int]]:
-    """Return `{split: {rows, row_id_sum}}` of a features version.
+    """Return `{split: {rows, row_id_sum}}` of a features version; `all` where it has no splits.
 
     `row_id_sum` is the sum of `_row_id` modulo 2**64: equal sums and counts mean the same rows, up to
     a chance of 2**-64. The sum is taken as decimal, because ANSI SQL refuses to wrap.
@@ -20,8 +20,10 @@ def row_fingerprints(spark: SparkSession, features: Version) -> dict[str, dict[s
 
     from pipeline_assets.engine import read_version
 
+    divided = any(name == "_split" for name, _ in features.manifest.schema)
     rows = (
         read_version(spark, features)
+        .selectExpr("_row_id", "_split" if divided else "'all' AS _split")
         .groupBy("_split")
         .agg(
             sql.count("*").alias("rows"),

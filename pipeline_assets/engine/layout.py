@@ -1,8 +1,15 @@
 """Which partition, file and writing task a row belongs to: a function of its time and row id alone."""
 
+import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+_INT64 = np.iinfo(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +29,39 @@ class Layout:
     writers: tuple[int, ...]
     """Writing task of each file, ascending."""
 
+    @classmethod
+    def of_rows(
+        cls,
+        bounds: Sequence[tuple[dt.datetime, dt.datetime] | None],
+        rows: Sequence[int],
+        *,
+        rows_per_file: int,
+        rows_per_task: int,
+    ) -> "Layout":
+        """Lay out the files of some partitions.
+
+        Args:
+            bounds: first instant of each partition and the first one after it, ascending; None for a
+                table without time, which has one partition.
+            rows: of each partition.
+            rows_per_file: a partition with more has several files.
+            rows_per_task: a task has neighbouring files with about so many rows.
+        """
+        known = [pair for pair in bounds if pair is not None]
+        files = [max(1, -(-count // rows_per_file)) for count in rows]
+        per_file = [count // number for count, number in zip(rows, files) for _ in range(number)]
+        return cls(
+            starts=tuple(_microseconds(start) for start, _ in known) or (int(_INT64.min),),
+            ends=tuple(_microseconds(end) for _, end in known) or (int(_INT64.max),),
+            files=tuple(files),
+            writers=tuple(total // rows_per_task for total in accumulate(per_file)),
+        )
+
+    @property
+    def tasks(self) -> int:
+        """Number of writing tasks."""
+        return max(self.writers, default=0) + 1
+
     def partitions_of(self, times: np.ndarray) -> np.ndarray:
         """Return int64 [rows]: position of the partition, -1 for rows of none of them."""
         found = np.searchsorted(np.array(self.starts), times, side="right") - 1
@@ -38,3 +78,7 @@ class Layout:
     def writers_of(self, files: np.ndarray) -> np.ndarray:
         """Return int32 [rows]: the writing task of each file number, -1 for -1."""
         return np.array([*self.writers, -1], dtype=np.int32)[files]
+
+
+def _microseconds(instant: dt.datetime) -> int:
+    return (instant - _EPOCH) // _MICROSECOND

@@ -8,11 +8,9 @@ its partition is computed by itself or in a range, on one engine or the other.
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 
 from pipeline_assets.contract.casts import SQL_TYPES, quote_name
@@ -56,9 +54,6 @@ larger where a single entity, or a single file, has more rows."""
 
 ROWS_PER_PASS = 20_000_000
 """Rows of one job over several partitions, history included. A longer range takes several jobs."""
-
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND = dt.timedelta(microseconds=1)
 
 
 def compute_partition_features(
@@ -147,8 +142,7 @@ class _Pass:
             numeric=tuple(self.use_case.features.numeric_names),
             groups=tuple(tuple(group.names) for group in plan.groups),
         )
-        writers = max(layout.writers, default=0) + 1
-        described = _in_tasks(messages.repartition(writers, ADDRESS), write, SUMMARY_SCHEMA)
+        described = _in_tasks(messages.repartition(layout.tasks, ADDRESS), write, SUMMARY_SCHEMA)
         summaries = [json.loads(row["summary"]) for row in self._collect(described, events)]
         return {key: self._result(key, summaries) for key in self.keys}
 
@@ -179,18 +173,14 @@ class _Pass:
         return _in_tasks(sent.repartition(units, ADDRESS), compute, MESSAGE_SCHEMA)
 
     def _layout(self) -> tuple[Layout, list[OutputFile]]:
-        bounds = [partition_bounds(self.time, key) for key in self.keys]
-        rows = [self.versions[key].rows for key in self.keys]
-        files = [max(1, -(-count // ROWS_PER_FILE)) for count in rows]
-        per_file = [count // number for count, number in zip(rows, files) for _ in range(number)]
-        layout = Layout(
-            starts=tuple((start - _EPOCH) // _MICROSECOND for start, _ in bounds),
-            ends=tuple((end - _EPOCH) // _MICROSECOND for _, end in bounds),
-            files=tuple(files),
-            writers=tuple(total // ROWS_PER_TASK for total in accumulate(per_file)),
+        layout = Layout.of_rows(
+            [partition_bounds(self.time, key) for key in self.keys],
+            [self.versions[key].rows for key in self.keys],
+            rows_per_file=ROWS_PER_FILE,
+            rows_per_task=ROWS_PER_TASK,
         )
         outputs = []
-        for key, number in zip(self.keys, files):
+        for key, number in zip(self.keys, layout.files):
             staged = self.staged[key]
             for part in range(number):
                 path = f"rows/part-{part:05d}.parquet"

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipeline_assets.engine.bucketing import one_task_per_bucket
 from pipeline_assets.engine.errors import readable_errors
 from pipeline_assets.lake import FileEntry, StagedVersion
 
@@ -25,13 +26,13 @@ _TASK = "__task"
 _FILE_SCHEMA = "path string, bytes long, sha256 string, rows long"
 
 
-def bucket_count(rows: int) -> int:
+def bucket_count(rows: int, *, least: int = 2) -> int:
     """Return the number of files for so many rows: a function of the rows alone, never of cores.
 
     >>> bucket_count(0), bucket_count(1_000_001), bucket_count(20_000_000)
     (2, 3, 40)
     """
-    return max(2, -(-rows // ROWS_PER_BUCKET))
+    return max(least, -(-rows // ROWS_PER_BUCKET))
 
 
 def write_buckets(
@@ -68,7 +69,7 @@ def write_buckets(
         raise ValueError(f"order_by names unknown columns {unknown}; there are {df.columns}")
     bucketed = df.withColumn(_BUCKET, F.expr(f"cast(pmod({bucket_expression}, {buckets}) as int)"))
     write = _bucket_writer(staged.path(folder), staged.storage_options, folder, list(order_by))
-    described = bucketed.repartition(buckets, _BUCKET).mapInArrow(write, _FILE_SCHEMA)
+    described = one_task_per_bucket(bucketed, _BUCKET, buckets).mapInArrow(write, _FILE_SCHEMA)
     with readable_errors(f"writing {staged.path(folder)}"):
         rows = described.collect()
     entries = [FileEntry(**row.asDict()) for row in rows]

@@ -73,8 +73,16 @@ class Plan:
     """For whoever watches the run."""
 
 
-def make_plan(files: list[SourceFile], source: Source, contract: Contract) -> Plan:
+def make_plan(
+    files: list[SourceFile], source: Source, contract: Contract, *, empty: bool = False
+) -> Plan:
     """Look into every file.
+
+    Args:
+        files: all of the source.
+        source: how they are to be read.
+        contract: names and types of the columns.
+        empty: all of them may be empty.
 
     Raises:
         IngestError: a file is damaged, lacks a column, has a wrong delimiter; or all are empty.
@@ -82,17 +90,17 @@ def make_plan(files: list[SourceFile], source: Source, contract: Contract) -> Pl
     look = {"csv": _delimited, "jsonl": _json_lines}.get(source.format, _columnar)
     with ThreadPoolExecutor(8) as pool:
         plans = list(pool.map(lambda file: look(file, source, contract), files))
-    empty = [file for file, plan in zip(files, plans) if plan is None]
+    without = [file for file, plan in zip(files, plans) if plan is None]
     found = [plan for plan in plans if plan is not None]
-    if not found:
-        names = ", ".join(file.uri for file in empty[:3]) + (", …" if len(empty) > 3 else "")
+    if not found and not empty:
+        names = ", ".join(file.uri for file in without[:3]) + (", …" if len(without) > 3 else "")
         raise IngestError(f"source {source.uri}: nothing to read, {names} empty")
     columnar = source.format in ("parquet", "orc")
     types = [
         cols.raw_type(column.type, [plan.types[i] for plan in found]) if columnar else pa.string()
         for i, column in enumerate(contract.columns)
     ]
-    warnings = [f"{file.uri} is empty: left out" for file in empty]
+    warnings = [f"{file.uri} is empty: left out" for file in without]
     return Plan(
         files=found,
         types=types,

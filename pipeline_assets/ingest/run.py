@@ -57,6 +57,7 @@ def ingest(
     staged: StagedVersion,
     *,
     files: list[SourceFile] | None = None,
+    empty: bool = False,
 ) -> IngestResult:
     """Read a source into `rows/` and `malformed/` of a staged version.
 
@@ -73,14 +74,14 @@ def ingest(
         contract: names and types of the columns.
         staged: where to.
         files: what an earlier `discover` found; anything else there now is an error.
+        empty: take a source whose files are all empty for one without rows, in place of an error.
 
     Raises:
         IngestError: nothing there, a damaged file, missing columns, or a source that changed.
         LakeError: where the lake refuses to be written.
     """
-    found = discover(source, hashes=False)
-    refuse_changes(files if files is not None else found, found)
-    plan = make_plan(found, source, contract)
+    found = files if files is not None else discover(source, hashes=False)
+    plan = make_plan(found, source, contract, empty=empty)
     common = {
         "format": source.format,
         "dialect": Dialect.of(source.csv).to_json(),

@@ -69,6 +69,12 @@ def discover(source: Source, *, hashes: bool = True) -> list[SourceFile]:
     return files
 
 
+def listing_hash(files: Iterable[SourceFile]) -> str:
+    """Sixteen hex digits that change when a file comes, goes, or changes its size or time."""
+    lines = sorted(f"{file.name}\0{file.bytes}\0{file.modified}\n" for file in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+
 def sha256_of(uri: str) -> str:
     """SHA-256 of a file, 64 hex digits. Raises `IngestError` where it cannot be read."""
     digest = hashlib.sha256()

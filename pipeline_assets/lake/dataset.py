@@ -81,9 +81,15 @@ class Dataset:
         return [name for name in names if self._folder(name).current() is not None]
 
     def prune(
-        self, keep: int, *, protect: Collection[str] = (), now: datetime | None = None
+        self,
+        keep: int,
+        *,
+        protect: Collection[str] = (),
+        partitions: Collection[str] | None = None,
+        now: datetime | None = None,
     ) -> list[str]:
-        """Remove versions beyond the `keep` newest of every partition, and abandoned staging.
+        """Remove versions beyond the `keep` newest of each of the partitions (all by default), and
+        abandoned staging.
 
         The current version always stays; so do those whose data version is in `protect`, and staging
         that changed within the last day before `now` (the clock by default).
@@ -91,7 +97,11 @@ class Dataset:
         Returns:
             Identifiers of the removed versions.
         """
-        names = self.lake.storage.folders(f"{self.use_case}/{self.asset}")
+        names = (
+            self.lake.storage.folders(f"{self.use_case}/{self.asset}")
+            if partitions is None
+            else partitions
+        )
         return [
             version for name in names for version in self._folder(name).prune(keep, protect, now)
         ]

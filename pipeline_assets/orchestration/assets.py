@@ -40,7 +40,7 @@ def stage_asset(
     *,
     stage: str,
     kinds: set[str],
-    deps: Iterable[str] = (),
+    deps: Iterable[str | dg.AssetDep] = (),
     **options: Any,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """`dg.asset` with the key, dependencies, owners and tags that all assets of a use case have.
@@ -50,12 +50,12 @@ def stage_asset(
         asset: last part of the key.
         stage: the stage's word, a tag.
         kinds: technologies, shown by the UI.
-        deps: upstream assets of the same use case.
+        deps: upstream assets of the same use case, by name where the partitions are the same.
         options: further arguments of `dg.asset`.
     """
     decorator: Any = dg.asset(
         key=[use_case.name, asset],
-        deps=[[use_case.name, upstream] for upstream in deps],
+        deps=[[use_case.name, dep] if isinstance(dep, str) else dep for dep in deps],
         **asset_options(use_case, stage, kinds),
         **options,
     )

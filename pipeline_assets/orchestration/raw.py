@@ -1,13 +1,18 @@
 """raw: source files, parsed in parallel and kept as written; malformed lines kept verbatim beside them."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from pipeline_assets.orchestration.assets import code_version, stage_asset
+from pipeline_assets.orchestration.each_partition import Event, Events, each_partition
 from pipeline_assets.orchestration.metadata import preview
+from pipeline_assets.orchestration.partitions import data_options
 from pipeline_assets.orchestration.resources import Engine, Platform
-from pipeline_assets.orchestration.stage import stage_run
-from pipeline_assets.spec import UseCase
+from pipeline_assets.orchestration.stage import StageRun, told_to_dagster
+from pipeline_assets.spec import Source, UseCase
 from pipeline_assets.spec.credentials import without_credentials
+from pipeline_assets.spec.partitions import source_uri
 
 
 def build_raw(use_case: UseCase) -> dg.AssetsDefinition:
@@ -21,21 +26,36 @@ def build_raw(use_case: UseCase) -> dg.AssetsDefinition:
         description=f"Source files of {use_case.name} as they were read: "
         + without_credentials(use_case.source.uri),
         code_version=code_version(use_case.source, *use_case.contract.names),
+        **data_options(use_case),
     )
-    def raw(
-        context: dg.AssetExecutionContext, platform: Platform, engine: Engine
-    ) -> dg.MaterializeResult:
+    def raw(context: dg.AssetExecutionContext, platform: Platform, engine: Engine) -> Events:
         from pipeline_assets.demo_data import ensure_demo_data
-        from pipeline_assets.ingest import ingest
+        from pipeline_assets.ingest import SourceFile, discover, ingest
+        from pipeline_assets.ingest.sources import listing_hash
 
-        with stage_run(context, platform, use_case) as run:
-            source = platform.located(use_case.source)
-            written = ensure_demo_data(source, home=platform.environment.home)
-            if written:
-                place = without_credentials(source.uri)
-                context.log.info(f"no source at {place}: generated {written['rows']:,} rows")
+        source = platform.located(use_case.source)
+
+        def source_of(run: StageRun) -> Source:
+            return source.model_copy(update={"uri": source_uri(source.uri, run.key)})
+
+        def look(run: StageRun) -> list[SourceFile] | None:
+            if use_case.time is None:
+                return None
+            files = discover(source_of(run), hashes=False)
+            run.inputs["source"] = listing_hash(files)
+            return files
+
+        def ingest_partition(run: StageRun) -> Iterator[Event]:
+            files = look(run)
             staged = run.stage("raw")
-            result = ingest(engine.session, source, use_case.contract, staged)
+            result = ingest(
+                engine.session,
+                source_of(run),
+                use_case.contract,
+                staged,
+                files=files,
+                empty=use_case.time is not None,
+            )
             for warning in result.warnings:
                 context.log.warning(warning)
             run.seal(
@@ -52,7 +72,7 @@ def build_raw(use_case: UseCase) -> dg.AssetsDefinition:
                 },
             )
             version = run.publish(staged)
-            return run.result(
+            yield run.result(
                 version,
                 {
                     "source_files": len(result.source_files),
@@ -63,5 +83,12 @@ def build_raw(use_case: UseCase) -> dg.AssetsDefinition:
                     "preview": preview(version),
                 },
             )
+
+        with told_to_dagster(context):
+            written = ensure_demo_data(source, home=platform.environment.home)
+        if written:
+            place = without_credentials(source.uri)
+            context.log.info(f"no source at {place}: generated {written['rows']:,} rows")
+        yield from each_partition(context, platform, use_case, ingest_partition, inputs=look)
 
     return raw

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 import dagster as dg
 
 from pipeline_assets.orchestration.assets import code_version, stage_asset
+from pipeline_assets.orchestration.each_partition import Event, Events, each_partition
 from pipeline_assets.orchestration.failures import require_gate
+from pipeline_assets.orchestration.partitions import data_options
 from pipeline_assets.orchestration.resources import Engine, Platform
-from pipeline_assets.orchestration.stage import stage_run
+from pipeline_assets.orchestration.stage import StageRun
 from pipeline_assets.spec import UseCase
 
 SAME_ROWS = "same_rows_as_features"
@@ -26,34 +28,32 @@ def build_tensor_shards(use_case: UseCase) -> dg.AssetsDefinition:
         description="Features, label and row ids per split as memory-mapped safetensors.",
         code_version=code_version(use_case.features),
         check_specs=[dg.AssetCheckSpec(SAME_ROWS, asset=key, blocking=True)],
+        **data_options(use_case),
     )
     def tensor_shards(
         context: dg.AssetExecutionContext, platform: Platform, engine: Engine
-    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+    ) -> Events:
         from pipeline_assets.engine import bucket_count, read_version
         from pipeline_assets.features.fingerprint import row_fingerprints
         from pipeline_assets.shards.writer import write_shards
 
-        with stage_run(context, platform, use_case) as run:
+        def shard_partition(run: StageRun) -> Iterator[Event]:
             features = run.require("features")
             staged = run.stage("tensor_shards")
             index = write_shards(
                 read_version(engine.session, features),
-                numeric=[feature.name for feature in use_case.features.numeric],
+                numeric=use_case.features.numeric_names,
                 categorical=[feature.name for feature in use_case.features.categorical],
                 staged=staged,
-                buckets=bucket_count(features.rows),
+                buckets=bucket_count(features.rows, least=2 if use_case.time is None else 1),
+                undivided=use_case.time is not None,
             )
             split_rows, sums = index.split_rows, index.row_id_sums
             found = {
                 split: {"rows": rows, "row_id_sum": sums[split]}
                 for split, rows in split_rows.items()
+                if rows
             }
-            run.seal(
-                staged,
-                rows=sum(split_rows.values()),
-                metadata={"split_rows": split_rows, "shards": len(index.shards)},
-            )
             expected = row_fingerprints(engine.session, features)
             check = dg.AssetCheckResult(
                 asset_key=key,
@@ -67,6 +67,12 @@ def build_tensor_shards(use_case: UseCase) -> dg.AssetsDefinition:
                     "shards": dg.MetadataValue.json(found),
                 },
             )
+            run.seal(
+                staged,
+                rows=sum(split_rows.values()),
+                metadata={"split_rows": split_rows, "shards": len(index.shards)},
+                checks=[check],
+            )
             yield check
             require_gate([check], {SAME_ROWS})
             version = run.publish(staged)
@@ -77,5 +83,13 @@ def build_tensor_shards(use_case: UseCase) -> dg.AssetsDefinition:
                     "shards": len(index.shards),
                 },
             )
+
+        yield from each_partition(
+            context,
+            platform,
+            use_case,
+            shard_partition,
+            inputs=lambda run: run.require("features"),
+        )
 
     return tensor_shards

@@ -1,6 +1,7 @@
 """What every asset's run has in common: inputs by version, staged output, checks before the pointer, a profile.
 
-What a stage computes is in its domain package; which events it reports is in its own file here.
+What a stage computes is in its domain package; which events it reports is in its own file here; how a
+range of partitions becomes one run of each is in `each_partition`.
 """
 
 import shutil
@@ -12,12 +13,17 @@ from typing import Any
 import dagster as dg
 
 from pipeline_assets.lake import FileEntry, LakeError, StagedVersion, Version
+from pipeline_assets.orchestration.check_results import recorded_checks
 from pipeline_assets.orchestration.failures import GateError, raise_for_dagster
 from pipeline_assets.orchestration.metadata import column_schema, profile_metadata
 from pipeline_assets.orchestration.resources import Platform
 from pipeline_assets.profiling import ProfileInProgress, profile
 from pipeline_assets.spec import UseCase
 from pipeline_assets.spec.credentials import without_credentials
+from pipeline_assets.spec.partitions import history_keys, partition_name
+
+WHOLE = "all"
+"""The partition of assets that have none."""
 
 
 class MixedInputs(ValueError):
@@ -25,7 +31,7 @@ class MixedInputs(ValueError):
 
 
 class StageRun:
-    """The run of one asset (or of assets that are computed together)."""
+    """The run of one asset (or of assets that are computed together), for one partition."""
 
     def __init__(
         self,
@@ -33,25 +39,62 @@ class StageRun:
         platform: Platform,
         use_case: UseCase,
         profiler: ProfileInProgress,
+        key: str = WHOLE,
+        *,
+        quiet: bool = False,
     ) -> None:
+        """Begin the run.
+
+        Args:
+            context: of the step.
+            platform: where versions are.
+            use_case: whose asset it is.
+            profiler: of the step.
+            key: of the partition; `all` for assets that have none.
+            quiet: tell nothing of its own, as one of many.
+        """
         self.context = context
         self.platform = platform
         self.use_case = use_case
+        self.key = key
+        self.partition = partition_name(key)
+        """Name of the partition in the lake."""
         self.inputs: dict[str, str] = {}
         """Asset to the data version read."""
         self.ancestors: dict[str, dict[str, Any]] = {}
         """Asset to data version and rows, for the inputs and all that they were made from."""
         self._profiler = profiler
+        self._quiet = quiet
         self._open: list[StagedVersion] = []
+
+    def tell(self, message: str) -> None:
+        """Log what is of interest where this partition is all that the step makes."""
+        if not self._quiet:
+            self.context.log.info(message)
 
     def require(self, asset: str) -> Version:
         """The published version of an upstream asset, noted as an input of what is published here."""
-        version = self.platform.dataset(self.use_case.name, asset).require()
+        version = self.platform.dataset(self.use_case.name, asset).require(self.partition)
         self.note_input(asset, version)
-        self.context.log.info(
+        self.tell(
             f"reading {self.use_case.name}/{asset} {version.data_version}: {version.rows:,} rows"
         )
         return version
+
+    def history(self, asset: str, count: int) -> dict[str, Version]:
+        """The published versions of the `count` partitions before this one, by key, noted as inputs.
+
+        Partitions that have none are left out: before the data begin, and where a day is missing.
+        """
+        time = self.use_case.time
+        dataset = self.platform.dataset(self.use_case.name, asset)
+        found: dict[str, Version] = {}
+        for key in history_keys(time, self.key, count) if time is not None else ():
+            version = dataset.current(partition_name(key))
+            if version is not None:
+                found[key] = version
+                self.inputs[f"{asset}@{version.manifest.partition}"] = version.data_version
+        return found
 
     def note_input(self, asset: str, version: Version) -> None:
         """Note a version that this stage reads, and all that it was made from.
@@ -83,9 +126,15 @@ class StageRun:
 
     def stage(self, asset: str) -> StagedVersion:
         """A place to write the next version of `asset`; discarded unless it is published."""
-        staged = self.platform.dataset(self.use_case.name, asset).stage()
+        staged = self.platform.dataset(self.use_case.name, asset).stage(self.partition)
         self._open.append(staged)
         return staged
+
+    def begin_again(self) -> None:
+        """Forget the inputs noted, and drop what was staged."""
+        self.inputs.clear()
+        self.ancestors.clear()
+        self.leave_open(keep=False)
 
     def seal(
         self,
@@ -95,17 +144,22 @@ class StageRun:
         rows: int,
         schema: Iterable[tuple[str, str]] = (),
         metadata: Mapping[str, Any],
+        checks: Collection[dg.AssetCheckResult] = (),
     ) -> Version:
-        """Write the manifest of a staged version. Readers do not see it before `publish`."""
+        """Write the manifest of a staged version, with the checks that judge it.
+
+        Readers do not see it before `publish`.
+        """
         return staged.seal(
             files=files,
             rows=rows,
             schema=list(schema),
             upstream=dict(self.inputs),
             run_id=self.context.run.run_id,
-            code_version=self._code_version(staged.asset),
+            code_version=self.code_version(staged.asset),
             metadata={
                 **metadata,
+                **({"checks": recorded_checks(checks)} if checks else {}),
                 "ancestors": self.ancestors,
                 "profile": self._profiler.snapshot().to_dict(),
             },
@@ -116,7 +170,9 @@ class StageRun:
         version = staged.publish()
         self._open.remove(staged)
         dataset = self.platform.dataset(self.use_case.name, version.manifest.asset)
-        dataset.prune(keep=self.use_case.retained_versions, protect=protect)
+        dataset.prune(
+            keep=self.use_case.retained_versions, protect=protect, partitions=[self.partition]
+        )
         return version
 
     def result(
@@ -142,7 +198,7 @@ class StageRun:
             data_version=dg.DataVersion(version.data_version),
         )
 
-    def _code_version(self, asset: str) -> str:
+    def code_version(self, asset: str) -> str:
         """What the asset declares; empty where it declares none."""
         spec = self.context.assets_def.specs_by_key[dg.AssetKey([self.use_case.name, asset])]
         return spec.code_version or ""
@@ -166,13 +222,23 @@ def stage_run(
     context: dg.AssetExecutionContext,
     platform: Platform,
     use_case: UseCase,
+    key: str = WHOLE,
 ) -> Generator[StageRun, None, None]:
     """Profile a stage, drop what it leaves unpublished, and turn its errors into what Dagster acts on."""
-    with profile() as profiler:
-        run = StageRun(context, platform, use_case, profiler)
+    with told_to_dagster(context), profile() as profiler:
+        run = StageRun(context, platform, use_case, profiler, key)
         try:
             yield run
         except BaseException as error:
             run.leave_open(keep=isinstance(error, GateError))
-            raise_for_dagster(error, retry_number=context.retry_number)
             raise
+
+
+@contextmanager
+def told_to_dagster(context: dg.AssetExecutionContext) -> Generator[None]:
+    """Turn errors of the block into what Dagster acts on."""
+    try:
+        yield
+    except BaseException as error:
+        raise_for_dagster(error, retry_number=context.retry_number)
+        raise

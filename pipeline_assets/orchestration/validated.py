@@ -8,6 +8,7 @@ from pipeline_assets.contract.results import TableCheck, ValidationResult
 from pipeline_assets.contract.rules import rules_of
 from pipeline_assets.contract.table_checks import table_check_names
 from pipeline_assets.orchestration.assets import asset_options, code_version
+from pipeline_assets.orchestration.each_partition import Event, Events, each_partition
 from pipeline_assets.orchestration.failures import require_gate
 from pipeline_assets.orchestration.metadata import (
     check_name,
@@ -15,8 +16,9 @@ from pipeline_assets.orchestration.metadata import (
     markdown_table,
     preview,
 )
+from pipeline_assets.orchestration.partitions import data_options
 from pipeline_assets.orchestration.resources import Engine, Platform
-from pipeline_assets.orchestration.stage import stage_run
+from pipeline_assets.orchestration.stage import StageRun
 from pipeline_assets.spec import UseCase
 
 
@@ -55,13 +57,12 @@ def build_validated(use_case: UseCase) -> dg.AssetsDefinition:
             )
             for name in dict.fromkeys(names)
         ],
+        **data_options(use_case),
     )
-    def validated(
-        context: dg.AssetExecutionContext, platform: Platform, engine: Engine
-    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+    def validated(context: dg.AssetExecutionContext, platform: Platform, engine: Engine) -> Events:
         from pipeline_assets.contract.validation import validate
 
-        with stage_run(context, platform, use_case) as run:
+        def validate_partition(run: StageRun) -> Iterator[Event]:
             raw = run.require("raw")
             good, bad = run.stage("validated"), run.stage("rejected")
             result = validate(
@@ -72,6 +73,7 @@ def build_validated(use_case: UseCase) -> dg.AssetsDefinition:
                 rejected=bad,
                 source_files=raw.manifest.metadata["source_files"],
             )
+            checks = [*_rule_checks(key, result), *_table_checks(key, result.table_checks)]
             shared = {"validation": result.to_metadata()}
             run.seal(
                 bad,
@@ -86,8 +88,8 @@ def build_validated(use_case: UseCase) -> dg.AssetsDefinition:
                 rows=result.rows_validated,
                 schema=result.validated_schema,
                 metadata=shared,
+                checks=checks,
             )
-            checks = [*_rule_checks(key, result), *_table_checks(key, result.table_checks)]
             yield from checks
             require_gate(checks, blocking)
             rejected_version = run.publish(bad)
@@ -116,6 +118,14 @@ def build_validated(use_case: UseCase) -> dg.AssetsDefinition:
                     "preview": preview(version),
                 },
             )
+
+        yield from each_partition(
+            context,
+            platform,
+            use_case,
+            validate_partition,
+            inputs=lambda run: run.require("raw"),
+        )
 
     return validated
 

@@ -10,6 +10,8 @@ from typing import Any
 FORMAT_VERSION = 1
 INDEX_FILE = "index.json"
 SPLITS = ("train", "validation", "test")
+UNDIVIDED = "all"
+"""The one split of a partition's shards: which part its rows play depends on the training date."""
 
 
 class ShardError(Exception):
@@ -27,7 +29,7 @@ class Shard:
     file: str
     """Path relative to the index."""
     split: str
-    """train, validation or test."""
+    """train, validation or test; all for a partition by itself."""
     rows: int
     bytes: int
     sha256: str
@@ -63,16 +65,22 @@ class ShardIndex:
         return sum(shard.rows for shard in self.shards)
 
     @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that these shards may have."""
+        undivided = any(shard.split == UNDIVIDED for shard in self.shards)
+        return (UNDIVIDED,) if undivided else SPLITS
+
+    @property
     def split_rows(self) -> dict[str, int]:
         """Split to rows; 0 where it has none."""
-        return {name: sum(s.rows for s in self.shards if s.split == name) for name in SPLITS}
+        return {name: sum(s.rows for s in self.shards if s.split == name) for name in self.splits}
 
     @property
     def row_id_sums(self) -> dict[str, int]:
         """Split to the sum of `row_id` modulo 2**64 (0 to 2**64 - 1)."""
         return {
             name: sum(s.row_id_sum for s in self.shards if s.split == name) % 2**64
-            for name in SPLITS
+            for name in self.splits
         }
 
     def positives(self, name: str) -> float:

@@ -15,11 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save
 
-from pipeline_assets.shards.index import INDEX_FILE, SPLITS, Shard, ShardError, ShardIndex
+from pipeline_assets.shards.index import (
+    INDEX_FILE,
+    SPLITS,
+    UNDIVIDED,
+    Shard,
+    ShardError,
+    ShardIndex,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_KNOWN = (*SPLITS, UNDIVIDED)
 _RESULT = (
     "file string, split string, rows bigint, bytes bigint, sha256 string, "
     "row_id_sum bigint, label_sum double"
@@ -92,6 +100,7 @@ def write_shards(
     categorical: Sequence[str],
     staged: Any,
     buckets: int,
+    undivided: bool = False,
 ) -> ShardIndex:
     """Write the shards of a features table, one per split and bucket, and `index.json`.
 
@@ -103,6 +112,7 @@ def write_shards(
         staged: a staged version of the lake (`uri`, `storage_options`, `write_json`).
         buckets: files per split; take it from the row count alone (`bucket_count`), so that the
             same rows give the same files on every machine.
+        undivided: the table has no `_split`: all rows go into the split `all`.
 
     Raises:
         ShardError: a label is missing or a split has another name than train, validation or test.
@@ -116,7 +126,7 @@ def write_shards(
     ]
     table = features.selectExpr(
         f"CAST(pmod(`_row_id`, {buckets}) AS INT) AS `_bucket`",
-        "`_split`",
+        f"'{UNDIVIDED}' AS `_split`" if undivided else "`_split`",
         "`_row_id`",
         "CAST(`label` AS FLOAT) AS `label`",
         *quoted,
@@ -125,7 +135,7 @@ def write_shards(
     task = _task(staged.uri, staged.storage_options, len(numeric), len(categorical))
     written = table.mapInArrow(task, _RESULT).collect()
     shards = sorted(
-        (Shard(**row.asDict()) for row in written), key=lambda s: (SPLITS.index(s.split), s.file)
+        (Shard(**row.asDict()) for row in written), key=lambda s: (_KNOWN.index(s.split), s.file)
     )
     index = ShardIndex(numeric=tuple(numeric), categorical=tuple(categorical), shards=tuple(shards))
     staged.write_json(INDEX_FILE, index.to_dict())
@@ -158,7 +168,7 @@ def _write_table(
     """Write each (split, bucket) of a task's rows. A task may hold several buckets, each whole."""
     split = table.column("_split").combine_chunks()
     codes = split.dictionary_encode()
-    unknown = sorted(set(codes.dictionary.to_pylist()) - set(SPLITS), key=str)
+    unknown = sorted(set(codes.dictionary.to_pylist()) - set(_KNOWN), key=str)
     if unknown or split.null_count:
         raise ShardError(f"rows of unknown split {unknown}; known are {', '.join(SPLITS)}")
     names = codes.dictionary.to_pylist()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from pipeline_assets.evaluation.metrics import ECE_BINS, LOWER_IS_BETTER, TITLES
 from pipeline_assets.evaluation.plots import evaluation_plots
 from pipeline_assets.evaluation.result import Estimate, Evaluation
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _CAPTIONS = {
     "roc": "How many positives are found (up) for how many false alarms (right). Best is the upper left.",
@@ -27,9 +31,29 @@ def render_report(
     plots: Mapping[str, bytes] | None = None,
 ) -> str:
     """HTML text. The plots (PNG bytes by name) are drawn here unless they are given."""
+    plots = evaluation_plots(evaluation) if plots is None else plots
+    return (
+        html_environment()
+        .get_template("report.html")
+        .render(
+            evaluation=evaluation,
+            verdict=evaluation.verdict,
+            plots={name: base64.b64encode(data).decode("ascii") for name, data in plots.items()},
+            captions=_CAPTIONS,
+            metrics=list(evaluation.model.metrics),
+            titles=TITLES | {item.name: item.title for item in evaluation.business},
+            lower=LOWER_IS_BETTER
+            | {item.name for item in evaluation.business if item.lower_is_better},
+            ece_bins=ECE_BINS,
+            comparisons={item.baseline: item.differences for item in evaluation.comparisons},
+        )
+    )
+
+
+def html_environment() -> Environment:
+    """The templates, with filters for figures; texts are escaped."""
     import jinja2
 
-    plots = evaluation_plots(evaluation) if plots is None else plots
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline_assets.evaluation", "templates"),
         autoescape=True,
@@ -40,17 +64,7 @@ def render_report(
     environment.filters["figure"] = _figure
     environment.filters["interval"] = _interval
     environment.filters["signed"] = _signed
-    return environment.get_template("report.html").render(
-        evaluation=evaluation,
-        verdict=evaluation.verdict,
-        plots={name: base64.b64encode(data).decode("ascii") for name, data in plots.items()},
-        captions=_CAPTIONS,
-        metrics=list(evaluation.model.metrics),
-        titles=TITLES | {item.name: item.title for item in evaluation.business},
-        lower=LOWER_IS_BETTER | {item.name for item in evaluation.business if item.lower_is_better},
-        ece_bins=ECE_BINS,
-        comparisons={item.baseline: item.differences for item in evaluation.comparisons},
-    )
+    return environment
 
 
 def _figure(value: float | None, digits: int = 4) -> str:

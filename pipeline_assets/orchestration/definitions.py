@@ -4,12 +4,13 @@ import dagster as dg
 
 from pipeline_assets.orchestration.automation import build_jobs, build_schedule
 from pipeline_assets.orchestration.evaluation import build_evaluation_report
-from pipeline_assets.orchestration.features import build_feature_statistics, build_features
+from pipeline_assets.orchestration.features import build_features
 from pipeline_assets.orchestration.monitoring import build_drift_checks, build_monitoring_sensor
 from pipeline_assets.orchestration.profiling import build_run_profile
 from pipeline_assets.orchestration.raw import build_raw
 from pipeline_assets.orchestration.registry import build_model_version
 from pipeline_assets.orchestration.shards import build_tensor_shards
+from pipeline_assets.orchestration.statistics import build_feature_statistics
 from pipeline_assets.orchestration.tracking import build_tracking, tracking_key
 from pipeline_assets.orchestration.training import build_trained_model
 from pipeline_assets.orchestration.validated import build_validated

@@ -9,7 +9,7 @@ import json
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from fsspec.core import url_to_fs
 
 from pipeline_assets.demo_data.bad_rows import bad_row_count, spoil
 from pipeline_assets.demo_data.customers import Customers, draw_customers
+from pipeline_assets.demo_data.label_counts import LabelCounts
 from pipeline_assets.demo_data.rows_as_text import (
     COLUMNS,
     MISSING_SHARES,
@@ -31,7 +32,6 @@ from pipeline_assets.demo_data.whole_folder import whole_folder
 from pipeline_assets.lake.parquet import ParquetPart
 
 _PIECE_ROWS = 100_000
-_STEPS = 1_000_000  # probabilities are multiples of 1e-6
 _FIRST_ID = 15_000_001
 _TRUTH_SCHEMA = pa.schema([("CustomerId", pa.int64()), ("probability", pa.float64())])
 
@@ -65,10 +65,9 @@ class _Settings:
 class _Tally:
     """What one file adds to the summary."""
 
-    positive: np.ndarray
-    negative: np.ndarray
-    kinds: Counter[str]
-    rules: Counter[str]
+    labels: LabelCounts = field(default_factory=LabelCounts)
+    kinds: Counter[str] = field(default_factory=Counter)
+    rules: Counter[str] = field(default_factory=Counter)
 
 
 def generate(
@@ -158,12 +157,7 @@ def _pieces(number: int, files: int, settings: _Settings) -> list[_Piece]:
 
 
 def _write_file(folder: Path, number: int, files: int, settings: _Settings) -> _Tally:
-    tally = _Tally(
-        positive=np.zeros(_STEPS + 1, np.int64),
-        negative=np.zeros(_STEPS + 1, np.int64),
-        kinds=Counter(),
-        rules=Counter(),
-    )
+    tally = _Tally()
     truth = str(folder / "_truth" / f"part-{number:05d}.parquet")
     with (
         (folder / f"churn-{number:05d}.csv").open("wb") as file,
@@ -177,10 +171,7 @@ def _write_file(folder: Path, number: int, files: int, settings: _Settings) -> _
             ids = settings.customer_ids(piece.first + np.arange(piece.rows))
             file.write(_lines(rng, piece, customers, ids, settings, tally))
             part.write(pa.table([ids, customers.probability], schema=_TRUTH_SCHEMA))
-            steps = np.rint(customers.probability * _STEPS).astype(np.int64)
-            left = customers.exited == 1
-            tally.positive += np.bincount(steps[left], minlength=_STEPS + 1)
-            tally.negative += np.bincount(steps[~left], minlength=_STEPS + 1)
+            tally.labels.add(customers.probability, customers.exited)
     return tally
 
 
@@ -219,17 +210,14 @@ def _earlier(ids: np.ndarray, position: int) -> int | None:
 
 
 def _summarise(tallies: list[_Tally]) -> dict[str, Any]:
-    positive = sum(tally.positive for tally in tallies)
-    negative = sum(tally.negative for tally in tallies)
-    kinds = sum((tally.kinds for tally in tallies), Counter())
-    rules = sum((tally.rules for tally in tallies), Counter())
-    left, stayed = int(np.sum(positive)), int(np.sum(negative))
-    # Mann-Whitney: pairs in which who left had the higher probability, ties count half.
-    lower = np.cumsum(negative) - negative
-    pairs = float(np.sum(positive * (lower + negative / 2)))
+    labels, kinds, rules = LabelCounts(), Counter(), Counter()
+    for tally in tallies:
+        labels.include(tally.labels)
+        kinds.update(tally.kinds)
+        rules.update(tally.rules)
     return {
         "bad_rows": dict(sorted(kinds.items())),
         "bad_rules": dict(sorted(rules.items())),
-        "label_rate": left / max(1, left + stayed),
-        "best_possible_auc": pairs / (left * stayed) if left and stayed else None,
+        "label_rate": labels.label_rate,
+        "best_possible_auc": labels.best_possible_auc,
     }

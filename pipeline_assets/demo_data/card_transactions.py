@@ -18,6 +18,7 @@ from typing import Any
 
 from pipeline_assets.demo_data.cards import Day, Simulation, SimulationSettings
 from pipeline_assets.demo_data.errors import DemoDataError
+from pipeline_assets.demo_data.start_day import start_day
 from pipeline_assets.demo_data.whole_folder import whole_folder
 from pipeline_assets.lake.parquet import write_parquet
 
@@ -68,7 +69,7 @@ def generate(
         customers=customers,
         terminals=_TERMINALS_A_CUSTOMER * customers if terminals is None else terminals,
         daily_mean=rows / max(1, days) / max(1, customers),
-        start=_date(start),
+        start=start_day(start),
         seed=seed,
         shift=shift,
         drift=drift,
@@ -127,10 +128,3 @@ def _total(days: list[dict[str, Any]]) -> dict[str, Any]:
         "bad_rows": dict(sorted(bad_rows.items())),
         "fraud_share": 1 - scenarios["genuine"] / rows if rows else 0.0,
     }
-
-
-def _date(text: str | dt.date) -> dt.date:
-    try:
-        return text if isinstance(text, dt.date) else dt.date.fromisoformat(text)
-    except ValueError as error:
-        raise DemoDataError(f"start: {text!r} is not a date such as 2018-04-01") from error

@@ -1,11 +1,17 @@
 """What is wrong with the bad rows of card transactions: one thing each, so that counts are known."""
 
-from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
 
-from pipeline_assets.demo_data.cards.columns import DAY_SECONDS, FIRST_ID_STEP, MISSING, Payments
+from pipeline_assets.demo_data.cards.columns import Payments
+from pipeline_assets.demo_data.rows import (
+    DAY_SECONDS,
+    FIRST_ID_STEP,
+    MISSING,
+    by_turns,
+    counted,
+)
 
 KINDS = (
     "null_entity",
@@ -54,8 +60,7 @@ def spoil(
     if not len(payments) or not len(indices):
         return payments, {}
     numbers = np.asarray(indices)
-    kind, turn = numbers % len(KINDS), numbers // len(KINDS)
-    of = {name: kind == position for position, name in enumerate(KINDS)}
+    turn, of = numbers // len(KINDS), by_turns(KINDS, numbers)
     before = earlier_rows() if day and of["duplicate_across_days"].any() else 0
     if not before:
         of["duplicate_in_day"] |= of["duplicate_across_days"]
@@ -84,6 +89,4 @@ def spoil(
         scenario=row.scenario,
         no_time=of["null_time"],
     )
-    counts = Counter({name: int(chosen.sum()) for name, chosen in of.items()})
-    order = np.argsort(np.concatenate([np.arange(len(payments)), after]), kind="stable")
-    return payments.followed_by(bad).take(order), {n: c for n, c in counts.items() if c}
+    return payments.with_copies(bad, after), counted(of)

@@ -6,10 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-DAY_SECONDS = 86_400
-
-FIRST_ID_STEP = 1_000_000_000
-"""The ids of a day begin at its number times this: unique without knowing other days."""
+from pipeline_assets.demo_data.rows import DAY_SECONDS, MISSING, Rows
 
 SCHEMA = pa.schema(
     [
@@ -26,12 +23,9 @@ SCHEMA = pa.schema(
 )
 """Of the files: the columns and types of the published transactions; times are local and have no zone."""
 
-MISSING = -1
-"""Stands for null in the columns of entities."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class Payments:
+class Payments(Rows):
     """Arrays of one length."""
 
     id: np.ndarray
@@ -48,18 +42,6 @@ class Payments:
     """int64, 0 for genuine payments."""
     no_time: np.ndarray
     """bool, True where the timestamp is null."""
-
-    def __len__(self) -> int:
-        return len(self.id)
-
-    def take(self, indices: np.ndarray) -> "Payments":
-        """The rows at some indices."""
-        return Payments(**{name: column[indices] for name, column in vars(self).items()})
-
-    def followed_by(self, other: "Payments") -> "Payments":
-        """These rows, then the other ones."""
-        both = {name: (column, vars(other)[name]) for name, column in vars(self).items()}
-        return Payments(**{name: np.concatenate(columns) for name, columns in both.items()})
 
     def as_table(self, start: dt.date) -> pa.Table:
         """The table of a file; `start` is the day from which seconds count."""

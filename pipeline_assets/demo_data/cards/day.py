@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline_assets.demo_data.cards import bad_rows, fraud
-from pipeline_assets.demo_data.cards.columns import DAY_SECONDS, FIRST_ID_STEP, Payments
+from pipeline_assets.demo_data.cards.columns import Payments
 from pipeline_assets.demo_data.cards.population import draw_population
+from pipeline_assets.demo_data.rows import DAY_SECONDS, FIRST_ID_STEP
 from pipeline_assets.demo_data.streams import random_stream
 
 NOON, SPREAD = 43_200, 20_000

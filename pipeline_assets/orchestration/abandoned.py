@@ -5,6 +5,7 @@ their workers, and the default one cannot. It keeps its slot in the pool `traini
 that slot without end. Process ids mean something on one machine only, so this is for instances on SQLite.
 """
 
+import logging
 import sys
 import warnings
 from pathlib import Path
@@ -14,6 +15,8 @@ import psutil
 from dagster import DagsterRunStatus, RunsFilter
 
 from pipeline_assets.orchestration.resources import environment_of
+
+_logger = logging.getLogger(__name__)
 
 IN_PROGRESS = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 
@@ -48,14 +51,19 @@ def _end_tracking(run_ids: list[str]) -> None:
     file = uri.removeprefix("sqlite:///")
     if file != uri and not Path(file).exists():
         return
-    from mlflow import MlflowClient
+    from pipeline_assets.registry import RegistryError, client, store_errors
 
-    client = MlflowClient(tracking_uri=uri)
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    for run_id in run_ids:
-        running = f"attributes.status = 'RUNNING' and tags.dagster_run_id = '{run_id}'"
-        for run in client.search_runs(experiments, running):
-            client.set_terminated(run.info.run_id, status="KILLED")
+    try:
+        store = client(uri)
+        with store_errors(uri, "end runs"):
+            experiments = [experiment.experiment_id for experiment in store.search_experiments()]
+            for run_id in run_ids:
+                running = f"attributes.status = 'RUNNING' and tags.dagster_run_id = '{run_id}'"
+                for run in store.search_runs(experiments, running):
+                    store.set_terminated(run.info.run_id, status="KILLED")
+    except RegistryError as error:
+        # Dagster's own record, which the next run depends on, is right by now.
+        _logger.warning("runs %s stay RUNNING in MLflow: %s", ", ".join(run_ids), error)
 
 
 def _process(instance: dg.DagsterInstance, run_id: str) -> int | None:

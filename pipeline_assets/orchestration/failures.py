@@ -35,14 +35,14 @@ _FOREIGN = (ValueError, OSError, RuntimeError)
 def raise_for_dagster(error: BaseException, *, retry_number: int) -> None:
     """Raise, in place of an error of a stage, what Dagster acts on; return where it is to be raised as it is.
 
-    Errors that time can heal are retried with exponential backoff; all others fail at once with the
-    domain's own message, because running the same wrong input again only costs time.
+    Errors that time can heal are retried with exponential backoff, a few times; all others fail at once
+    with the domain's own message, because running the same wrong input again only costs time.
     """
     if isinstance(error, dg.Failure | dg.RetryRequested):
         return
     # A stack trace quotes the messages of all causes as they are.
     cause = None if any(map(_holds_credentials, _chain(error))) else error
-    if is_transient(error):
+    if is_transient(error) and retry_number < MAX_RETRIES:
         raise dg.RetryRequested(
             max_retries=MAX_RETRIES, seconds_to_wait=FIRST_RETRY_SECONDS * 2**retry_number
         ) from cause

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline_assets.registry.registering import register
-    from pipeline_assets.registry.store import RegistryError, prepare_store
+    from pipeline_assets.registry.store import RegistryError, client, prepare_store, store_errors
     from pipeline_assets.registry.versions import (
         CHALLENGER,
         CHAMPION,
@@ -25,11 +25,13 @@ __all__ = [
     "RegisteredModel",
     "RegistryError",
     "aliased_models",
+    "client",
     "current_model",
     "prepare_store",
     "register",
     "resolve_model",
     "set_alias",
+    "store_errors",
 ]
 
 _MODULES = {
@@ -38,11 +40,13 @@ _MODULES = {
     "RegisteredModel": "versions",
     "RegistryError": "store",
     "aliased_models": "versions",
+    "client": "store",
     "current_model": "versions",
     "prepare_store": "store",
     "register": "registering",
     "resolve_model": "versions",
     "set_alias": "versions",
+    "store_errors": "store",
 }
 
 

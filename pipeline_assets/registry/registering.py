@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.evaluation.result import Evaluation
 from pipeline_assets.registry.inputs import example, serving_contract, signature
-from pipeline_assets.registry.store import RegistryError, client, quiet
+from pipeline_assets.registry.store import client, quiet, store_errors
 from pipeline_assets.registry.versions import CHALLENGER, RegisteredModel, registered, set_alias
 from pipeline_assets.spec import UseCase
-from pipeline_assets.spec.credentials import without_credentials
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +54,8 @@ def register(
     dagster_run_id: str | None = None,
     data_versions: Mapping[str, str] | None = None,
     input_example: pd.DataFrame | None = None,
+    training_date: str | None = None,
+    challenger: bool = True,
 ) -> RegisteredModel:
     """Log the model to an MLflow run, register it as a new version and give it the alias `challenger`.
 
@@ -67,13 +68,14 @@ def register(
         dagster_run_id: for the tag that leads back to Dagster.
         data_versions: upstream asset to data version; the evaluation's by default.
         input_example: validated rows, a few; without them one row is made up from the contract.
+        training_date: of a use case with `time_split`, for a tag.
+        challenger: give the alias; false for a model of an earlier date than others that are registered.
 
     Raises:
         RegistryError: MLflow does not answer or refuses.
     """
     store = client(tracking_uri)
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     columns = serving_contract(use_case).columns
     names = [column.name for column in columns]
@@ -81,7 +83,9 @@ def register(
         example(columns) if input_example is None else input_example.reindex(columns=names).head(5)
     )
     tags = _tags(evaluation, use_case, dagster_run_id, data_versions)
-    try:
+    if training_date is not None:
+        tags["training_date"] = training_date
+    with store_errors(tracking_uri, f"register {use_case.model_name!r}"):
         with (
             tempfile.TemporaryDirectory(prefix="pipeline_assets_serving_") as folder,
             _run(mlflow, store, tracking_uri, use_case, mlflow_run_id) as run_id,
@@ -109,13 +113,13 @@ def register(
             )
             _log(store, run_id, logged.model_id, evaluation, use_case, tags)
             created = _create_version(store, use_case, logged, run_id, tags)
-        set_alias(use_case.model_name, CHALLENGER, int(created.version), tracking_uri=tracking_uri)
-    except MlflowException as error:
-        raise RegistryError(
-            f"MLflow at {without_credentials(tracking_uri)} refused to register "
-            f"{use_case.model_name!r}: {error.message}"
-        ) from error
-    return registered(store.get_model_version(use_case.model_name, created.version), CHALLENGER)
+        if challenger:
+            number = int(created.version)
+            set_alias(use_case.model_name, CHALLENGER, number, tracking_uri=tracking_uri)
+    return registered(
+        store.get_model_version(use_case.model_name, created.version),
+        CHALLENGER if challenger else None,
+    )
 
 
 @contextmanager

@@ -25,6 +25,10 @@ class RegistryError(RuntimeError):
     """The registry cannot be used, or lacks what was asked for; the message says what to do."""
 
 
+class RegistryAwayError(RegistryError, ConnectionError):
+    """The server does not answer, which may pass."""
+
+
 def quiet() -> None:
     """No telemetry, progress bars or notes from MLflow. To be called before MLflow is imported."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -45,20 +49,54 @@ def client(tracking_uri: str) -> MlflowClient:
     require_reachable(tracking_uri)
     quiet()
     from mlflow import MlflowClient
+
+    quiet()  # MLflow sets its own log level while it is imported.
+    with store_errors(tracking_uri, "open"):
+        return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+@contextmanager
+def store_errors(tracking_uri: str, doing: str) -> Iterator[None]:
+    """Turn the errors of MLflow and its database into a sentence.
+
+    Args:
+        tracking_uri: the store that is used inside.
+        doing: what it was asked for, to follow "refused to", e.g. "log metrics".
+
+    Raises:
+        RegistryAwayError: the server was lost on the way.
+        RegistryError: everything else that the store refuses.
+    """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    quiet()  # MLflow sets its own log level while it is imported.
     try:
-        return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+        yield
     except (MlflowException, SQLAlchemyError) as error:
+        if _lost(error):
+            raise _away(tracking_uri, f"was lost when it was to {doing}") from None
         place = sqlite_file(tracking_uri) or without_credentials(tracking_uri)
-        reason = str(getattr(error, "orig", None) or error)
-        raise RegistryError(f"the MLflow store {place} cannot be used: {reason}") from error
+        reason = without_credentials(str(getattr(error, "orig", None) or error))
+        raise RegistryError(f"the MLflow store {place} refused to {doing}: {reason}") from error
+
+
+def _lost(error: BaseException) -> bool:
+    """Whether MLflow's HTTP client gave up: it raises its own error over that of `requests`."""
+    import requests
+
+    under = error.__cause__ or error.__context__
+    return isinstance(under, requests.ConnectionError | requests.Timeout)
+
+
+def _away(tracking_uri: str, what: str) -> RegistryAwayError:
+    return RegistryAwayError(
+        f"the MLflow server {without_credentials(tracking_uri)} {what}; start it, or set "
+        "mlflow.tracking_uri in the environment file to where it is"
+    )
 
 
 def require_reachable(tracking_uri: str) -> None:
-    """Raise `RegistryError` if nothing answers at `tracking_uri`."""
+    """Raise `RegistryError` if there is no store at `tracking_uri`, `RegistryAwayError` if it may come back."""
     file = sqlite_file(tracking_uri)
     if file is not None:
         if not file.exists():
@@ -74,12 +112,9 @@ def require_reachable(tracking_uri: str) -> None:
     try:
         answer = requests.get(f"{tracking_uri.rstrip('/')}/health", timeout=_REACH_SECONDS)
     except requests.RequestException as error:
-        raise RegistryError(
-            f"the MLflow server {without_credentials(tracking_uri)} does not answer ({type(error).__name__}); "
-            "start it, or set mlflow.tracking_uri in the environment file to where it is"
-        ) from None
+        raise _away(tracking_uri, f"does not answer ({type(error).__name__})") from None
     if answer.status_code >= 500:
-        raise RegistryError(
+        raise RegistryAwayError(
             f"the MLflow server {without_credentials(tracking_uri)} answers with status "
             f"{answer.status_code}; see its log"
         )

@@ -261,7 +261,7 @@ def test_nothing_published_no_model_and_broken_stores_are_reasons_not_errors(
     with monkeypatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{broken}")
         environment_of.cache_clear()
-        assert f"the MLflow store {broken} cannot be used: file is not a database" in reason()
+        assert f"the MLflow store {broken} refused to open: file is not a database" in reason()
     environment_of.cache_clear()
     publisher.use_store(empty_store)
     publisher.register(model)

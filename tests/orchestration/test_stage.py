@@ -4,15 +4,17 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from pipeline_assets.contract.rules import rules_of
 from pipeline_assets.lake import Lake, LakeError
+from pipeline_assets.orchestration import failures
 from pipeline_assets.orchestration.failures import is_transient, raise_for_dagster
 from pipeline_assets.orchestration.metadata import check_name
 from pipeline_assets.orchestration.stage import StageRun
 from pipeline_assets.spec import Column, Contract
 from tests.orchestration.conftest import Project, failure_text
-from tests.orchestration.tiny_use_case import at_home, write_project
+from tests.orchestration.tiny_use_case import ENVIRONMENT, at_home, write_project
 
 
 def test_the_cause_decides_whether_an_error_is_transient() -> None:
@@ -49,13 +51,14 @@ def test_every_rule_has_a_check_name_of_its_own() -> None:
     assert check_name("Age.range") == "Age__range"
 
 
-def test_a_run_that_fails_before_it_tracks_anything_has_failed_in_mlflow(tmp_path: Path) -> None:
+def test_a_run_that_fails_after_it_tracked_something_has_failed_in_mlflow(tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
     file = write_project(tmp_path)
-    (tmp_path / "landing" / "a.csv").unlink()
     with at_home(tmp_path), dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
-        result = Project(home=tmp_path, file=file, instance=instance).run()
+        project = Project(home=tmp_path, file=file, instance=instance)
+        project.edit(lambda a: a["evaluation"]["gate"].update(minimum=0.9999))
+        result = project.run()
         assert not result.success
         store = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/data/mlflow/mlflow.db")
         experiment = store.get_experiment_by_name("tiny")
@@ -82,3 +85,25 @@ def test_a_password_in_the_cause_of_an_error_is_not_shown_either(kind: type[Exce
     with pytest.raises((dg.Failure, dg.RetryRequested)) as caught:
         raise_for_dagster(error, retry_number=0)
     assert caught.value.__cause__ is None and caught.value.__suppress_context__
+
+
+def test_an_mlflow_server_that_is_away_is_retried_and_then_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_project(tmp_path)
+    monkeypatch.setattr(failures, "FIRST_RETRY_SECONDS", 0.01)
+    server = {"mlflow": {"tracking_uri": "http://shop:hunter2@127.0.0.1:9"}}
+    (tmp_path / "environment.yaml").write_text(yaml.safe_dump({**ENVIRONMENT, **server}))
+    with at_home(tmp_path), dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
+        result = Project(home=tmp_path, file=file, instance=instance).run()
+        assert not result.success
+        made = {e.asset_key.path[-1] for e in result.get_asset_materialization_events()}
+        assert {"raw", "features", "tensor_shards"} <= made, "what needs no MLflow is made"
+        retries = [e for e in result.all_events if e.event_type_value == "STEP_RESTARTED"]
+        assert len(retries) == failures.MAX_RETRIES
+        [failed] = [e.step_failure_data for e in result.all_events if e.is_step_failure]
+        told = failed.user_failure_data.description
+        assert "http://…@127.0.0.1:9 does not answer" in told
+        assert "mlflow.tracking_uri" in told
+        assert failed.error.cause is None, "a second stack trace below the sentence"
+        assert "hunter2" not in "".join(str(entry) for entry in instance.all_logs(result.run_id))

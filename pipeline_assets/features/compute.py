@@ -52,7 +52,7 @@ class FeatureResult:
 def compute_features(
     spark: SparkSession, validated: Version, use_case: UseCase, staged: StagedVersion
 ) -> FeatureResult:
-    """Compute the features of one validated version and write them into `staged`.
+    """Compute the features of one validated version, joined with the `sources`, and write them into `staged`.
 
     Files are bucketed and sorted by `_row_id`, so the same rows give the same bytes.
 

@@ -50,7 +50,7 @@ def expression_problems(
     except ExpressionError as error:
         yield Problem(path=path, message=f"{about.partition(': ')[0]}: {error}")
         return
-    known, label = use_case.contract.names, use_case.features.label.column
+    known, label = use_case.joined_contract.names, use_case.features.label.column
     for column in sorted(used - set(known)):
         yield Problem(
             path=path,

@@ -69,7 +69,8 @@ def compute_partition_features(
         spark: a session on any engine.
         partitions: keys of the partitions whose features are wanted.
         validated: partition key to version, of these partitions and of the `history_partitions` before
-            each of them, as far as there are any: a partition that is not here has no events.
+            each of them, as far as there are any: a partition that is not here has no events. Of a use case
+            with `sources` the joined rows.
         use_case: the use case.
         stage: begins the features version of a partition; called once for each, in order. Sealing,
             publishing or discarding is the caller's business.
@@ -196,7 +197,8 @@ class _Pass:
 
     def _read(self, keys: Sequence[str]) -> DataFrame:
         columns = [
-            (column.name, SQL_TYPES[column.type]) for column in self.use_case.contract.columns
+            (column.name, SQL_TYPES[column.type])
+            for column in self.use_case.joined_contract.columns
         ]
         schema = ", ".join(
             f"{quote_name(name)} {kind}" for name, kind in [*columns, (ROW_ID, "BIGINT")]

@@ -86,7 +86,7 @@ def _name_problems(features: list[Feature]) -> Iterator[Problem]:
 
 
 def _expression_problems(use_case: UseCase) -> Iterator[Problem]:
-    key, known = set(use_case.contract.key), use_case.contract.names
+    key, contract = set(use_case.contract.key), use_case.joined_contract
     for position, feature in enumerate(use_case.features.columns):
         part = "expression" if feature.expression is not None else "name"
         path = ("features", "columns", position, part)
@@ -96,8 +96,8 @@ def _expression_problems(use_case: UseCase) -> Iterator[Problem]:
             yield Problem(
                 path=path, message=f"{about} uses the key column {column!r}, which names the row"
             )
-        if feature.expression is None and feature.name in known:
-            yield from _type_problems(feature, use_case.contract.column(feature.name), position)
+        if feature.expression is None and feature.name in contract.names:
+            yield from _type_problems(feature, contract.column(feature.name), position)
 
 
 def _columns(sql: str) -> set[str]:

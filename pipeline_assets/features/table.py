@@ -9,7 +9,7 @@ from pipeline_assets.spec.use_case import UseCase
 
 def timed_schema(use_case: UseCase) -> list[tuple[str, str]]:
     """Return (column, Spark type) of the feature table in order."""
-    features, contract = use_case.features, use_case.contract
+    features, contract = use_case.features, use_case.joined_contract
     return [
         ("_row_id", "bigint"),
         ("_time", "timestamp"),
@@ -26,7 +26,7 @@ def feature_type(feature: Feature) -> str:
 
 
 def timed_lineage(use_case: UseCase) -> dict[str, list[str]]:
-    """Return each column of the feature table with the validated columns that it is made of."""
+    """Return each column of the feature table with the validated, or joined, columns that it is made of."""
     features = use_case.features
     time = [use_case.time.column] if use_case.time is not None else []
     return {

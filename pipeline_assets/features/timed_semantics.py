@@ -71,7 +71,7 @@ def _rolling_problems(use_case: UseCase, rolling: Rolling, position: int) -> Ite
 
 
 def _entity_problems(use_case: UseCase, rolling: Rolling, path: _Path) -> Iterator[Problem]:
-    contract = use_case.contract
+    contract = use_case.joined_contract
     for number, name in enumerate(rolling.entity):
         at = (*path, "entity", number)
         if name not in contract.names:
@@ -113,7 +113,7 @@ def _name_problems(use_case: UseCase, rolling: Rolling, position: int) -> Iterat
 
 
 def _carried_problems(use_case: UseCase) -> Iterator[Problem]:
-    features, contract = use_case.features, use_case.contract
+    features, contract = use_case.features, use_case.joined_contract
     taken = {
         name.lower() for name in (*features.rolling_names, *(f.name for f in features.columns))
     }

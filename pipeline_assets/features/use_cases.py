@@ -1,10 +1,11 @@
-"""Loads use cases with every check that spans their parts: contract, features, dotted paths."""
+"""Loads use cases with every check that spans their parts: contract, sources, features, dotted paths."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline_assets.contract.semantics import contract_problems
 from pipeline_assets.features.semantics import feature_problems
+from pipeline_assets.joining.semantics import join_problems
 from pipeline_assets.spec import UseCase
 from pipeline_assets.spec.loader import load_use_case
 from pipeline_assets.spec.problems import Problem
@@ -16,7 +17,7 @@ def load_checked_use_case(file: Path) -> UseCase:
     Raises:
         SpecError: one line per problem.
     """
-    return load_use_case(file, checks=(_contract_problems, feature_problems))
+    return load_use_case(file, checks=(_contract_problems, join_problems, feature_problems))
 
 
 def _contract_problems(use_case: UseCase) -> Sequence[Problem]:

@@ -3,6 +3,7 @@
 from pipeline_assets.spec.contract import Column, Contract, RowRule, TableRules
 from pipeline_assets.spec.evaluation import BusinessMetric, Evaluation, Gate, Slice, ThresholdGoal
 from pipeline_assets.spec.features import Feature, Features, Label, Split
+from pipeline_assets.spec.joined import JoinedSource
 from pipeline_assets.spec.monitoring import Monitoring
 from pipeline_assets.spec.rolling import Aggregation, Rolling
 from pipeline_assets.spec.source import CsvOptions, DemoData, Source
@@ -21,6 +22,7 @@ __all__ = [
     "Feature",
     "Features",
     "Gate",
+    "JoinedSource",
     "Label",
     "ModelSettings",
     "Monitoring",

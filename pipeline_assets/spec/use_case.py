@@ -1,10 +1,13 @@
 """A use case: everything that `defs/<use_case>/defs.yaml` declares. Where it runs is in `environments`."""
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from pipeline_assets.spec.contract import Contract
 from pipeline_assets.spec.evaluation import Evaluation
 from pipeline_assets.spec.features import Features, Split
+from pipeline_assets.spec.joined import JoinedSource, joined_name
 from pipeline_assets.spec.model_base import SpecModel
 from pipeline_assets.spec.monitoring import Monitoring
 from pipeline_assets.spec.source import Source
@@ -47,6 +50,8 @@ class UseCase(SpecModel):
     """Raw data."""
     contract: Contract
     """Rules of validated rows."""
+    sources: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], JoinedSource] = {}
+    """Further sources by name, joined to the rows of `source`, the events."""
     features: Features
     """Features and label."""
     split: Split = Split()
@@ -98,6 +103,27 @@ class UseCase(SpecModel):
         if known and self.time_split is None:
             raise ValueError("evaluation.exclude_known needs a `time_split`: known by when?")
         return self
+
+    @property
+    def joined_contract(self) -> Contract:
+        """What features are computed from: the contract with the columns of `sources` after its own.
+
+        Without `sources` it is the contract itself. A column of a source whose unmatched events are kept
+        may be missing.
+        """
+        joined = [
+            column.model_copy(
+                update={
+                    "name": joined_name(name, column.name),
+                    "nullable": column.nullable or source.unmatched == "keep",
+                }
+            )
+            for name, source in self.sources.items()
+            for column in source.columns
+        ]
+        if not joined:
+            return self.contract
+        return self.contract.model_copy(update={"columns": [*self.contract.columns, *joined]})
 
     @property
     def model_name(self) -> str:

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pandas as pd
@@ -8,12 +9,15 @@ import pytest
 
 from pipeline_assets.registry import (
     RegistryError,
+    client,
     current_model,
     prepare_store,
     register,
     resolve_model,
     set_alias,
+    store_errors,
 )
+from pipeline_assets.registry.store import RegistryAwayError
 
 ROWS = pd.DataFrame(
     {
@@ -162,6 +166,32 @@ def test_an_absent_server_is_a_sentence_within_seconds():
         current_model("shop", tracking_uri=uri)
     with pytest.raises(RegistryError, match="does not answer"):
         prepare_store(uri)
+
+
+def test_a_server_that_is_lost_on_the_way_is_a_sentence_and_may_come_back(monkeypatch):
+    class HealthOnly(BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path == "/health":
+                self.send_response(200)
+                self.end_headers()
+            # Everything else: the connection is closed without an answer.
+
+        do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with ThreadingHTTPServer(("127.0.0.1", 0), HealthOnly) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        uri = f"http://u:secret@127.0.0.1:{server.server_port}"
+        with (
+            pytest.raises(RegistryAwayError, match="was lost when it was to begin a run") as caught,
+            store_errors(uri, "begin a run"),
+        ):
+            client(uri).get_experiment_by_name("shop")
+        server.shutdown()
+    assert isinstance(caught.value, ConnectionError) and "secret" not in str(caught.value)
 
 
 def test_a_store_that_does_not_exist_has_no_model_in_use(tmp_path):

@@ -17,7 +17,9 @@ def landed_partitions(source: Source, time: Time) -> list[str]:
 
     Files that no partition reads (other names, days before the start) are not looked at.
     """
-    fs, path = url_to_fs(source.uri.replace(PLACEHOLDER, "*"))
+    # `**` would mean any folders, so a star beside the placeholder stands for both.
+    starred = re.sub(rf"\*?{re.escape(PLACEHOLDER)}\*?", "*", source.uri)
+    fs, path = url_to_fs(starred)
     _, pattern_path = url_to_fs(source.uri)
     keys = keys_of_paths([str(found) for found in fs.glob(path)], str(pattern_path))
     return [key for key in sorted(keys) if _is_within(time, key)]

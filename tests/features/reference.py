@@ -1,6 +1,7 @@
 """Rolling features by their definition, one row at a time: slow, and easy to check by eye."""
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,12 @@ _VALUE = {"count": None, "time_since_last": None, "distinct_count": "thing", "la
 
 
 def group(
-    lengths: tuple[int, ...] = (1, 5, 17), *, delay: int = 0, label_delay: int = 3, **changes: Any
+    lengths: tuple[int, ...] = (1, 5, 17),
+    *,
+    delay: int = 0,
+    label_delay: int = 3,
+    empty: float | None = None,
+    counted: str | None = None,
 ) -> RollingGroup:
     """Every aggregation over windows of so many seconds; entity `who`, values `value` and `thing`."""
     windows = [
@@ -26,12 +32,12 @@ def group(
             value=_VALUE.get(function, "value"),
             length=length * SECOND,
             delay=(delay + (label_delay if function == "label_rate" else 0)) * SECOND,
+            empty=empty,
         )
         for function in FUNCTIONS
         for length in (lengths[-1:] if function == "time_since_last" else lengths)
     ]
-    plan = {"name": "g", "entity": ("who",), "counted": None, "empty": None, **changes}
-    return RollingGroup(windows=tuple(windows), **plan)
+    return RollingGroup(entity=("who",), counted=counted, windows=tuple(windows))
 
 
 def events(rows: list[tuple[Any, ...]]) -> pa.Table:
@@ -60,13 +66,11 @@ def expected(table: pa.Table, plan: RollingGroup, targets: np.ndarray) -> np.nda
                 and (plan.counted is None or row[plan.counted])
                 and last - window.length < row["_time"] <= last
             ]
-            result[line, column] = _aggregate(window, inside, target["_time"], plan.empty)
+            result[line, column] = _aggregate(window, inside, target["_time"])
     return result.astype(np.float32)
 
 
-def _aggregate(
-    window: Window, inside: list[dict[str, Any]], now: int, empty: float | None
-) -> float:
+def _aggregate(window: Window, inside: list[dict[str, Any]], now: int) -> float:
     if window.function == "count":
         return len(inside)
     if window.function == "time_since_last":
@@ -76,7 +80,7 @@ def _aggregate(
     if window.function == "distinct_count":
         return len(set(values))
     if not values:
-        return math.nan if empty is None else empty
+        return math.nan if window.empty is None else window.empty
     mean = math.fsum(values) / len(values)
     if window.function == "std":
         deviation = (
@@ -90,3 +94,8 @@ def _aggregate(
         "min": min(values),
         "max": max(values),
     }[window.function]
+
+
+def _deviation(values: list[Fraction]) -> float:
+    mean = sum(values) / len(values)
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))

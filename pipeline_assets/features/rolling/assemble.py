@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +18,11 @@ from pipeline_assets.lake.parquet import write_parquet
 from pipeline_assets.lake.slots import task_slot
 
 SUMMARY_SCHEMA = "summary string"
+
+WRITES_AT_ONCE = 4
+"""Files that a task writes at the same time."""
+
+_STRAYS = "a partition holds events of another partition's time; validate the partitions again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,26 +57,39 @@ class WriteFiles:
         while units:
             _, kinds = units.popitem()
             with task_slot():
-                summaries = list(self._write_all(kinds))
+                summaries = self._write_all(kinds)
             yield pa.RecordBatch.from_pydict({"summary": summaries})
 
-    def _write_all(self, kinds: dict[int, pa.Table]) -> Iterator[str]:
-        targets = _by_file(kinds[TARGETS])
-        features = {kind: _by_file(table) for kind, table in kinds.items() if kind != TARGETS}
-        for number, rows in targets.items():
-            file = self.files[number]
-            ids = rows.column(ROW_ID).to_numpy()
-            if len(ids) > 1 and not (ids[1:] > ids[:-1]).all():
-                raise FeatureError(
-                    f"partition {file.partition}: two rows have the same row id; their keys are equal"
-                )
-            columns = {name: rows.column(name) for name in rows.column_names}
-            for group, names in enumerate(self.groups):
-                found = features.get(group + 1, {}).get(number)
-                columns |= _aligned(ids, found, names)
-            yield self._write(file, columns)
+    def _write_all(self, kinds: dict[int, pa.Table]) -> list[str]:
+        parts = {kind: _by_file(table) for kind, table in kinds.items()}
+        targets = parts.pop(TARGETS, {})
+        if any(not features.keys() <= targets.keys() for features in parts.values()):
+            raise FeatureError(_STRAYS)
 
-    def _write(self, file: OutputFile, columns: dict[str, Any]) -> str:
+        def write(number: int) -> str:
+            features = {kind: found[number] for kind, found in parts.items() if number in found}
+            return self._write(self.files[number], targets[number], features)
+
+        # While one file waits to be safe on disk, or sent, another can use the core.
+        with ThreadPoolExecutor(WRITES_AT_ONCE) as threads:
+            return list(threads.map(write, targets))
+
+    def _columns(
+        self, file: OutputFile, rows: pa.Table, features: dict[int, pa.Table]
+    ) -> dict[str, Any]:
+        """Columns of the rows, the rolling features included. Kind to features of the same file."""
+        ids = rows.column(ROW_ID).to_numpy()
+        if len(ids) > 1 and not (ids[1:] > ids[:-1]).all():
+            raise FeatureError(
+                f"partition {file.partition}: two rows have the same row id; their keys are equal"
+            )
+        columns = {name: rows.column(name) for name in rows.column_names}
+        for group, names in enumerate(self.groups):
+            columns |= _aligned(ids, features.get(group + 1), names)
+        return columns
+
+    def _write(self, file: OutputFile, rows: pa.Table, features: dict[int, pa.Table]) -> str:
+        columns = self._columns(file, rows, features)
         infinite = {}
         for name in self.numeric:
             values = columns[name].to_numpy(zero_copy_only=False).astype(np.float32)
@@ -96,13 +115,18 @@ class WriteFiles:
 def _by_file(table: pa.Table) -> dict[int, pa.Table]:
     """Return file number to its rows, sorted by row id."""
     files, ids = table.column(FILE).to_numpy(), table.column(ROW_ID).to_numpy()
-    order = np.lexsort((ids, files))
+    first = files.min(initial=0)
+    near = files - first  # neighbouring files: a radix sort of 16 bits does
+    order = np.argsort(
+        near.astype(np.int16) if near.max(initial=0) < 2**15 else near, kind="stable"
+    )
     ordered = files[order]
     starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-    return {
-        int(ordered[start]): table.take(pa.array(order[start:end]))
-        for start, end in zip(starts, [*starts[1:], len(order)])
-    }
+    parts = {}
+    for start, end in zip(starts, [*starts[1:], len(order)]):
+        within = order[start:end]
+        parts[int(ordered[start])] = table.take(pa.array(within[np.argsort(ids[within])]))
+    return parts
 
 
 def _aligned(
@@ -116,9 +140,7 @@ def _aligned(
         return {name: features.column(name) for name in names}
     at = np.searchsorted(ids, found)
     if not (ids[np.minimum(at, len(ids) - 1)] == found).all():
-        raise FeatureError(
-            "features of rows that are in none of the partitions; validate them again"
-        )
+        raise FeatureError(_STRAYS)
     columns = {}
     for name in names:
         values = np.full(len(ids), np.nan, np.float32)

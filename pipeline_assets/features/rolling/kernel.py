@@ -73,7 +73,6 @@ def rolling_features(rows: pa.Table, group: RollingGroup, targets: np.ndarray) -
             windows=Windows(keys, target_keys),
             entities=codes[order],
             values={use: column[order] for use, column in values.items()},
-            empty=np.nan if group.empty is None else group.empty,
         )
         with np.errstate(over="ignore"):
             for number, feature in enumerate(block.features(group.windows)):
@@ -101,12 +100,10 @@ class _Block:
         windows: Windows,
         entities: np.ndarray,
         values: dict[_Use, np.ndarray],
-        empty: float,
     ) -> None:
         self._windows = windows
         self._entities = entities
         self._columns = values
-        self._empty = empty
         self._values: dict[_Use, Values] = {}
 
     def features(self, wanted: tuple[Window, ...]) -> list[np.ndarray]:
@@ -145,8 +142,8 @@ class _Block:
             }[function]
             results = [compute(start, end) for start, end in ranges]
         return [
-            np.where(values.counts(start, end) > 0, result, self._empty)
-            for result, (start, end) in zip(results, ranges)
+            np.where(values.counts(start, end) > 0, result, np.nan if w.empty is None else w.empty)
+            for w, result, (start, end) in zip(alike, results, ranges)
         ]
 
     def _time_since_last(self, window: Window) -> np.ndarray:

@@ -27,22 +27,20 @@ class Window:
     """Microseconds."""
     delay: int
     """Microseconds, the label delay included where it applies."""
+    empty: float | None = None
+    """Result of sum, mean, std, min, max and label_rate over windows without values; None for NaN."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RollingGroup:
-    """Features over the events of one kind of entity. Column names are those of the kernel's input."""
+    """Features over the same events of the same entities. Column names are those of the kernel's input."""
 
-    name: str
-    """Name in the use case."""
     entity: tuple[str, ...]
     """Columns that identify the entity."""
     counted: str | None
     """Boolean column: which rows are events; None where all are."""
     windows: tuple[Window, ...]
     """The features in order."""
-    empty: float | None
-    """Result of sum, mean, std, min, max and label_rate over windows without values; None for NaN."""
 
     @property
     def names(self) -> list[str]:
@@ -71,7 +69,7 @@ class RollingPlan:
     """All groups of a use case, and the expressions that make their columns."""
 
     groups: tuple[RollingGroup, ...]
-    """One per entry of `features.rolling`."""
+    """One for all entries of `features.rolling` with the same entity and filter: the events travel once."""
     columns: dict[str, str]
     """Input column to its SQL over validated columns. Groups share what they have in common."""
 
@@ -90,12 +88,15 @@ def rolling_plan(use_case: UseCase, label_sql: str) -> RollingPlan:
         for name, known in columns.items():
             if known == sql:
                 return name
-        columns[f"_c{len(columns)}"] = sql
-        return f"_c{len(columns) - 1}"
+        name = f"_c{len(columns)}"
+        columns[name] = sql
+        return name
 
-    groups = []
+    groups: dict[tuple[tuple[str, ...], str | None], dict[str, Window]] = {}
     for rolling in use_case.features.rolling:
-        windows: dict[str, Window] = {}
+        entity = tuple(column(f"`{name}`") for name in rolling.entity)
+        counted = None if rolling.filter is None else column(f"({rolling.filter}) IS TRUE")
+        windows = groups.setdefault((entity, counted), {})
         for aggregation in rolling.aggregations:
             labelled = aggregation.function == "label_rate"
             value = None
@@ -107,21 +108,19 @@ def rolling_plan(use_case: UseCase, label_sql: str) -> RollingPlan:
             since = aggregation.function == "time_since_last"
             for length in [max(rolling.windows)] if since else rolling.windows:
                 name = rolling.feature_name(aggregation, length)
+                delayed = rolling.delay + (delay if labelled else dt.timedelta(0))
                 windows[name] = Window(
                     name=name,
                     function=aggregation.function,
                     value=value,
                     length=length // _MICROSECOND,
-                    delay=(rolling.delay + (delay if labelled else dt.timedelta(0)))
-                    // _MICROSECOND,
+                    delay=delayed // _MICROSECOND,
+                    empty=rolling.empty,
                 )
-        groups.append(
-            RollingGroup(
-                name=rolling.name,
-                entity=tuple(column(f"`{name}`") for name in rolling.entity),
-                counted=None if rolling.filter is None else column(f"({rolling.filter}) IS TRUE"),
-                windows=tuple(windows.values()),
-                empty=rolling.empty,
-            )
-        )
-    return RollingPlan(groups=tuple(groups), columns=columns)
+    return RollingPlan(
+        groups=tuple(
+            RollingGroup(entity=entity, counted=counted, windows=tuple(windows.values()))
+            for (entity, counted), windows in groups.items()
+        ),
+        columns=columns,
+    )

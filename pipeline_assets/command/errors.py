@@ -7,9 +7,10 @@ class CommandError(Exception):
 
 def domain_errors() -> tuple[type[Exception], ...]:
     """Errors whose message is written for people: shown as they are, without a stack trace."""
+    from pipeline_assets.contract.results import ContractError
     from pipeline_assets.engine.errors import EngineError
     from pipeline_assets.environments.types import InvalidEnvironment
     from pipeline_assets.lake.errors import LakeError
     from pipeline_assets.spec.loader import SpecError
 
-    return (CommandError, SpecError, LakeError, InvalidEnvironment, EngineError)
+    return (CommandError, SpecError, LakeError, InvalidEnvironment, EngineError, ContractError)

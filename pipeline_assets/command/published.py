@@ -6,6 +6,7 @@ How it is shown is in `show`. Row data is never read.
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline_assets.contract.halves import are_halves
 from pipeline_assets.environments import Environment, load_environment
 from pipeline_assets.lake import Lake, Version
 from pipeline_assets.spec.credentials import without_credentials
@@ -54,6 +55,7 @@ def published(use_case: str, environment: Environment, lake: Lake) -> dict[str, 
         "engine": environment.engine.kind,
         "lake": without_credentials(lake.uri),
         "assets": [_asset(version, current) for version in versions.values()],
+        "unlike_halves": _unlike_halves(versions),
         "missing": [asset for asset in ASSETS if asset not in newest],
         "validation": _validation(newest),
         "splits": _splits(newest),
@@ -88,6 +90,17 @@ def _asset(version: Version, current: Mapping[str, str]) -> dict[str, Any]:
             if current.get(asset, made_from) != made_from
         ),
     }
+
+
+def _unlike_halves(versions: Mapping[tuple[str, str], Version]) -> list[str]:
+    """Partitions whose validated and rejected are not of one validation."""
+    return [
+        partition
+        for (asset, partition), validated in versions.items()
+        if asset == "validated"
+        and ("rejected", partition) in versions
+        and not are_halves(validated, versions["rejected", partition])
+    ]
 
 
 def _validation(newest: Mapping[str, Version]) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from pipeline_assets.command.published import open_lake
 from pipeline_assets.command.run import run
 from pipeline_assets.command.table import text_table
 from pipeline_assets.command.use_cases import find_use_case
+from pipeline_assets.contract.halves import require_halves
 from pipeline_assets.environments import load_environment
 
 
@@ -17,14 +18,17 @@ def replay(name: str, *, launch: bool = False) -> int:
     Raises:
         CommandError: there is no such use case.
         LakeError: nothing has been rejected, because nothing has been validated yet.
+        ContractError: a run was interrupted between publishing rejected and validated.
         EngineError: the data engine does not start.
     """
     use_case = find_use_case(name)
     environment = load_environment()
-    rejected = open_lake(environment).dataset(use_case.name, "rejected").require()
+    lake = open_lake(environment)
+    rejected = lake.dataset(use_case.name, "rejected").require()
     if rejected.rows == 0:
         print(f"{use_case.name}: no row is rejected; there is nothing to replay")
         return 0
+    require_halves(lake.dataset(use_case.name, "validated").require(), rejected)
     from pipeline_assets.contract.replay import replay_preview
     from pipeline_assets.engine import start_session, stop_session
 

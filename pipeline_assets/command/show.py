@@ -106,9 +106,16 @@ def _outdated(found: Mapping[str, Any]) -> Iterator[str]:
     outdated = [item for item in found["assets"] if item["outdated_inputs"]]
     for item in outdated:
         yield f"  {_named(item)} was made from an older version of {', '.join(item['outdated_inputs'])}"
+    unlike = found["unlike_halves"]
+    if unlike:
+        of = "" if unlike == ["all"] else f" of {', '.join(unlike)}"
+        yield (
+            f"  validated and rejected{of} are of two validations, a run was interrupted between them: "
+            "materialise both again"
+        )
     if found["missing"]:
         yield f"  not published: {', '.join(found['missing'])}"
-    if outdated or found["missing"]:
+    if outdated or unlike or found["missing"]:
         yield f"  `pipeline_assets run {found['use_case']}` brings all of them up to date"
 
 

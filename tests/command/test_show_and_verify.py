@@ -65,6 +65,22 @@ def test_an_asset_made_from_an_older_input_is_named(
     assert "validated was made from an older version of raw" in capsys.readouterr().out
 
 
+def test_halves_of_two_validations_are_told(
+    full_lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["show", "shop"])
+    assert "two validations" not in capsys.readouterr().out
+    with full_lake.dataset("shop", "rejected").stage() as staged:
+        staged.seal(rows=2, schema=[], upstream={"raw": "of another day"})
+        staged.publish()
+    main(["show", "shop"])
+    assert "validated and rejected are of two validations" in capsys.readouterr().out
+    main(["show", "shop", "--json"])
+    assert json.loads(capsys.readouterr().out)["unlike_halves"] == ["all"]
+    assert main(["replay", "shop"]) == 2
+    assert "materialise validated and rejected again" in capsys.readouterr().err
+
+
 def test_an_unknown_use_case_is_one_sentence_with_the_nearest_name(
     use_cases: Path, capsys: pytest.CaptureFixture[str]
 ):

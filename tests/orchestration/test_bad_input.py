@@ -16,6 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline_assets.contract.halves import require_halves
+from pipeline_assets.contract.results import ContractError
+from pipeline_assets.orchestration.stage import StageRun
 from pipeline_assets.shards.hashing import hash_categories
 from tests.orchestration.conftest import Project, failure_text
 from tests.orchestration.tiny_use_case import (
@@ -324,3 +327,29 @@ def test_null_and_constant_columns_and_a_category_never_seen_in_training(
     metrics = evaluation["model"]["metrics"]
     assert all(math.isfinite(metrics[name]["value"]) for name in ("roc_auc", "log_loss"))
     assert metrics["roc_auc"]["value"] > 0.6
+
+
+def test_a_run_killed_between_rejected_and_validated_harms_nothing_and_the_next_one_heals(
+    project: Project, landing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = project.versions()
+    write_csv(landing, [{**good_rows()[0], "age": "7"}, *good_rows()[1:]])
+    publish = StageRun.publish
+
+    def killed(run: StageRun, staged: Any, **options: Any) -> Any:
+        if staged.asset == "validated":
+            raise KeyboardInterrupt
+        return publish(run, staged, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageRun, "publish", killed)
+        assert not run(project, "raw", "validated", "rejected").success
+    halves = [project.current(asset) for asset in ("validated", "rejected")]
+    assert halves[0].data_version == before["validated"]
+    assert halves[1].rows == 1
+    with pytest.raises(ContractError, match="materialise validated and rejected again"):
+        require_halves(*halves)
+    assert run(project, "features").success, "validated is whole by itself"
+    assert project.versions()["features"] == before["features"]
+    assert run(project, "validated", "rejected").success
+    require_halves(*(project.current(asset) for asset in ("validated", "rejected")))

@@ -11,7 +11,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONWARNINGS ?= ignore
 export RUST_LOG ?= error
 
-.PHONY: help setup run test lint ui bench bench-setup browser lock clean
+.PHONY: help setup run run-fraud test lint ui bench bench-setup browser lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,10 @@ $(READY): requirements.lock pyproject.toml
 run: $(READY) ## Generate demo data and run the churn use case end to end
 	@mkdir -p $(DAGSTER_HOME) && cp -n dagster.yaml $(DAGSTER_HOME)/dagster.yaml 2>/dev/null; true
 	@$(BIN)/pipeline_assets run churn
+
+run-fraud: $(READY) ## Generate 60 days of card transactions and run the use case card_fraud over them
+	@mkdir -p $(DAGSTER_HOME) && cp -n dagster.yaml $(DAGSTER_HOME)/dagster.yaml 2>/dev/null; true
+	@$(BIN)/pipeline_assets run card_fraud
 
 ui: $(READY) ## Open the Dagster UI on http://127.0.0.1:3000
 	@mkdir -p $(DAGSTER_HOME) && cp -n dagster.yaml $(DAGSTER_HOME)/dagster.yaml 2>/dev/null; true

@@ -18,6 +18,7 @@ from pipeline_assets.command.instance import (
 from pipeline_assets.command.progress import Progress
 from pipeline_assets.command.published import open_lake, published
 from pipeline_assets.command.show import short_text
+from pipeline_assets.command.timed_run import Launch, launches
 from pipeline_assets.command.use_cases import find_use_case
 from pipeline_assets.environments import load_environment
 from pipeline_assets.training.processes import die_with_parent
@@ -26,39 +27,55 @@ MODULE = "pipeline_assets.definitions"
 SECONDS_TO_STOP = 30
 
 
-def run(name: str, *, job: str = "full") -> int:
-    """Launch `<use_case>_<job>`, stream its progress, print the summary.
+def run(name: str, *, job: str | None = None) -> int:
+    """Launch what makes the use case anew, or one job of it, stream the progress, print the summary.
+
+    Args:
+        name: the use case.
+        job: last part of a job's name, e.g. `replay`; by default the whole chain.
 
     Returns:
-        0, or 1 where the run failed, or 130 where it was interrupted.
+        0, or 1 where a run failed, or 130 where it was interrupted.
 
     Raises:
-        CommandError: there is no such use case, or Dagster's folder cannot be written.
+        CommandError: there is no such use case, it has no files, or Dagster's folder cannot be written.
         SpecError: the use case has mistakes.
     """
     use_case = find_use_case(name)
     environment = load_environment()
     dagster_home = prepare_instance(environment.home)
     variables = dagster_variables(dagster_home, environment.home)
-    job_name = f"{use_case.name}_{job}"
-    log = dagster_home / "logs" / f"{job_name}-{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
     print(
-        f"Running the job {job_name} in the environment {environment.name} ({environment.engine.kind})"
+        f"Running {use_case.name} in the environment {environment.name} ({environment.engine.kind})",
+        flush=True,
     )
-    print(f"Full log: {log}", flush=True)
     abandoned = end_abandoned_runs(variables)
     if abandoned:
         print(abandoned, flush=True)
-    progress = Progress(use_case.name)
-    command = [dg_command(), "launch", "-m", MODULE, "--job", job_name]
+    if job is not None or use_case.time is None:
+        found = [Launch(job=f"{use_case.name}_{job or 'full'}")]
+    else:
+        found = launches(use_case, environment)
+    for each in found:
+        status = _launch(each, use_case.name, dagster_home / "logs", variables)
+        if status:
+            return status
+    print("\n".join(short_text(published(use_case.name, environment, open_lake(environment)))))
+    print("UI:     make ui, then http://127.0.0.1:3000 shows the runs, the assets and their checks")
+    return 0
+
+
+def _launch(launch: Launch, use_case: str, logs: Path, variables: dict[str, str]) -> int:
+    """Launch a job and follow it to its end; return 0, 1 where it failed, 130 where it was interrupted."""
+    log = logs / f"{launch.job}-{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
+    print(f"Job {' '.join((launch.job, *launch.options))}, full log: {log}", flush=True)
+    progress = Progress(use_case)
+    command = [dg_command(), "launch", "-m", MODULE, "--job", launch.job, *launch.options]
     status = follow(command, variables, log, progress)
     print()
     if status or not progress.succeeded:
-        print(failure_text(progress, job_name, status, log))
+        print(failure_text(progress, launch.job, status, log))
         return 130 if status == 130 else 1
-    found = published(use_case.name, environment, open_lake(environment))
-    print("\n".join(short_text(found)))
-    print("UI:     make ui, then http://127.0.0.1:3000 shows this run, its assets and its checks")
     return 0
 
 

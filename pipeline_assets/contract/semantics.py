@@ -11,6 +11,7 @@ from pipeline_assets.contract.patterns import PatternError, portable_pattern
 from pipeline_assets.contract.rules import INTEGER_LIMITS, exact_number, rules_of
 from pipeline_assets.spec.contract import Column, Contract
 from pipeline_assets.spec.expressions import ExpressionError, columns_of, functions_of
+from pipeline_assets.spec.functions import refusal, replacement
 from pipeline_assets.spec.problems import Problem
 
 RESERVED_NAMES = (
@@ -23,13 +24,6 @@ RESERVED_NAMES = (
     "_text",
 )
 RESERVED_PREFIXES = ("_raw_", "_typed_", "_flag_")
-AGGREGATES = {
-    "sum", "count", "avg", "mean", "stddev", "variance", "min", "max", "first", "last", "any_value",
-    "collect_list", "collect_set", "count_if", "median", "mode", "corr", "percentile",
-    "approx_count_distinct", "bool_and", "bool_or", "every", "some", "explode", "row_number", "lag",
-    "lead",
-}  # fmt: skip
-UNREPEATABLE = {"rand", "randn", "random", "uuid", "shuffle", "monotonically_increasing_id"}
 
 
 def contract_problems(contract: Contract) -> list[Problem]:
@@ -236,17 +230,14 @@ def _row_problems(contract: Contract) -> Iterator[Problem]:
                 message=f"the contract has no column {name!r}",
                 suggestion=nearest(name, contract.names),
             )
-        for function in sorted(functions & AGGREGATES):
-            yield Problem(
-                path=(*at, "expression"),
-                message=f"{function}() needs other rows; a row rule sees one row",
-                suggestion="use greatest() and least()" if function in ("min", "max") else None,
-            )
-        for function in sorted(functions & UNREPEATABLE):
-            yield Problem(
-                path=(*at, "expression"),
-                message=f"{function}() gives another verdict each time",
-            )
+        for function in sorted(functions):
+            reason = refusal(function)
+            if reason:
+                yield Problem(
+                    path=(*at, "expression"),
+                    message=f"the rule calls {function}: {reason}",
+                    suggestion=replacement(function),
+                )
         if not named:
             yield Problem(path=(*at, "expression"), message="the expression names no column")
 

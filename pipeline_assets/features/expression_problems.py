@@ -4,25 +4,9 @@ import difflib
 from collections.abc import Iterable, Iterator
 
 from pipeline_assets.spec.expressions import ExpressionError, columns_of, functions_of
+from pipeline_assets.spec.functions import refusal, replacement
 from pipeline_assets.spec.problems import Problem
 from pipeline_assets.spec.use_case import UseCase
-
-_UNREPEATABLE = frozenset(
-    {
-        "current_date", "current_timestamp", "curdate", "input_file_name", "localtimestamp",
-        "monotonically_increasing_id", "now", "rand", "randn", "random", "randstr", "shuffle",
-        "spark_partition_id", "unix_timestamp", "uniform", "uuid",
-    }
-)  # fmt: skip
-_AGGREGATES = frozenset(
-    {
-        "any_value", "approx_count_distinct", "avg", "collect_list", "collect_set", "corr", "count",
-        "first", "last", "max", "mean", "median", "min", "mode", "percentile", "percentile_approx",
-        "skewness", "kurtosis", "std", "stddev", "stddev_pop", "stddev_samp", "sum", "var_pop",
-        "var_samp", "variance",
-    }
-)  # fmt: skip
-_ROW_MAKERS = frozenset({"explode", "explode_outer", "inline", "posexplode", "stack"})
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
@@ -60,16 +44,10 @@ def expression_problems(
     if label in used:
         yield Problem(path=path, message=f"{about} uses the label {label!r}: a leak")
     for function in sorted(functions):
-        reason = _refused(function)
+        reason = refusal(function)
         if reason:
-            yield Problem(path=path, message=f"{about} calls {function}: {reason}")
-
-
-def _refused(function: str) -> str | None:
-    if function in _UNREPEATABLE:
-        return "its value differs from run to run"
-    if function in _AGGREGATES:
-        return "a feature is a function of its own row; statistics of the data belong to the model"
-    if function in _ROW_MAKERS:
-        return "it makes several rows of one"
-    return None
+            yield Problem(
+                path=path,
+                message=f"{about} calls {function}: {reason}",
+                suggestion=replacement(function),
+            )

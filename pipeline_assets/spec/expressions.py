@@ -7,6 +7,15 @@ take, only the engine knows; an expression accepted here may still be refused th
 """
 
 from pipeline_assets.spec.tokens import ExpressionError, TokenReader
+from pipeline_assets.spec.vocabulary import (
+    CONSTANTS,
+    LITERALS,
+    MOVING,
+    RESERVED,
+    TYPED_LITERALS,
+    UNIT_FUNCTIONS,
+    UNITS,
+)
 
 __all__ = ["ExpressionError", "columns_of", "functions_of"]
 
@@ -18,21 +27,6 @@ _BINARY = {
 _PREDICATES = {"IS", "IN", "BETWEEN", "LIKE", "ILIKE", "RLIKE", "REGEXP", "NOT"}
 _PREDICATE = 4
 _UNARY = 10
-_RESERVED = {
-    "AND", "AS", "BETWEEN", "CASE", "DIV", "ELSE", "END", "FROM", "ILIKE", "IN", "IS", "LIKE",
-    "NOT", "OR", "RLIKE", "SELECT", "THEN", "WHEN",
-}  # fmt: skip
-_CONSTANTS = {
-    "TRUE", "FALSE", "NULL", "CURRENT_DATE", "CURRENT_TIMESTAMP", "CURRENT_USER", "LOCALTIMESTAMP",
-}  # fmt: skip
-_UNIT_FUNCTIONS = {
-    "TIMESTAMPADD", "TIMESTAMPDIFF", "DATEADD", "DATEDIFF", "DATE_ADD", "DATE_DIFF",
-}  # fmt: skip
-_UNITS = {
-    "YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "DAYOFYEAR", "HOUR", "MINUTE", "SECOND",
-    "MILLISECOND", "MICROSECOND",
-}  # fmt: skip
-_TYPED_LITERALS = {"DATE", "TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "X"}
 
 
 def columns_of(expression: str) -> set[str]:
@@ -51,7 +45,10 @@ def columns_of(expression: str) -> set[str]:
 
 
 def functions_of(expression: str) -> set[str]:
-    """Return the functions that an expression calls, in lower case. Raises like `columns_of`."""
+    """Return the functions that an expression calls, in lower case, with or without parentheses.
+
+    Raises like `columns_of`.
+    """
     reader = _Reader(expression)
     reader.columns()
     return reader.functions
@@ -156,16 +153,20 @@ class _Reader(TokenReader):
         upper, following = token.upper, self.next
         if upper == "CASE":
             self._case()
-        elif upper in _RESERVED:
+        elif upper in RESERVED:
             raise self.error_at(
                 token.at,
                 "expected a value (quote the name with backticks if it is a column), "
                 f"found {token.text}",
             )
-        elif upper in _CONSTANTS and following.upper != "(":
-            return
-        elif upper in _TYPED_LITERALS and following.kind == "string":
-            self.take()
+        elif upper in CONSTANTS and following.upper != "(":
+            if upper not in LITERALS:
+                self.functions.add(upper.lower())
+        elif upper in TYPED_LITERALS and following.kind == "string":
+            if self.take().text[1:-1].strip().lower() in MOVING:
+                raise self.error_at(
+                    following.at, f"{following.text} is the time of the query, not the row's"
+                )
         elif upper == "INTERVAL" and (
             following.kind in ("number", "string") or following.upper in ("-", "+")
         ):
@@ -196,7 +197,7 @@ class _Reader(TokenReader):
         while self.next.kind in ("number", "string") or self.next.upper in ("-", "+"):
             self.accept("-", "+")
             self.take()
-            if self.next.kind == "word" and self.next.upper not in _RESERVED:
+            if self.next.kind == "word" and self.next.upper not in RESERVED:
                 self.take()
             if self.next.upper == "TO":
                 self.take()
@@ -223,8 +224,8 @@ class _Reader(TokenReader):
             self.expect("FROM")
             self._arguments(")", at_least_one=True)
         elif (
-            name in _UNIT_FUNCTIONS
-            and self.next.upper.removesuffix("S") in _UNITS
+            name in UNIT_FUNCTIONS
+            and self.next.upper.removesuffix("S") in UNITS
             and (self.ahead(1).upper == ",")
         ):
             self.take()

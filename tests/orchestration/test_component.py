@@ -80,6 +80,19 @@ def test_parts_that_do_not_fit_together_are_refused_with_line_and_suggestion(
     assert "Balance" in str(error.value)
 
 
+def test_a_rule_that_reads_the_clock_is_refused_with_its_line(tmp_path: Path) -> None:
+    attributes = churn_attributes()
+    attributes["contract"].setdefault("rows", []).append(
+        {"name": "grown_up", "expression": "Age < year(now())"}
+    )
+    file = write(tmp_path, "churn", attributes)
+    with pytest.raises(SpecError) as error:
+        load_checked_use_case(file)
+    line = next(n for n, text in enumerate(file.read_text().splitlines(), 1) if "now()" in text)
+    assert f"defs.yaml:{line}: contract.rows[" in str(error.value)
+    assert "calls now: its value differs from run to run" in str(error.value)
+
+
 def test_two_use_cases_share_nothing_but_code(tmp_path: Path) -> None:
     attributes = churn_attributes()
     files = [write(tmp_path, name, attributes) for name in ("churn", "second")]

@@ -44,6 +44,8 @@ def test_columns(expression, columns):
         ("exists(select 1)", "subqueries are not allowed"),
         ("sum(a) over (partition by b)", "window functions are not allowed"),
         ("end > 1", "quote the name with backticks"),
+        ("t < timestamp 'now'", "'now' is the time of the query, not the row's at character 15"),
+        ("d = DATE ' Yesterday'", "is the time of the query"),
     ],
 )
 def test_refused(expression, message):
@@ -54,3 +56,9 @@ def test_refused(expression, message):
 
 def test_functions_are_lower_case():
     assert functions_of("LN(a) + if(b, Coalesce(c, 1), 0)") == {"ln", "if", "coalesce"}
+
+
+def test_functions_without_parentheses_are_functions():
+    assert functions_of("d < CURRENT_DATE and t < localtimestamp or a is null and true") == {
+        "current_date", "localtimestamp",
+    }  # fmt: skip

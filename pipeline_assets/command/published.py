@@ -3,12 +3,14 @@
 How it is shown is in `show`. Row data is never read.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from pipeline_assets.contract.halves import are_halves
 from pipeline_assets.environments import Environment, load_environment
 from pipeline_assets.lake import Lake, Version
+from pipeline_assets.spec import UseCase
 from pipeline_assets.spec.credentials import without_credentials
 
 ASSETS = (
@@ -25,6 +27,21 @@ ASSETS = (
 )
 """Assets of a use case in the order in which data walks through them."""
 
+TIMED_DATA = ("raw", "validated", "rejected", "features", "tensor_shards")
+"""Those of a use case with `time`, a version per partition."""
+TIMED_MODELS = ("feature_statistics", "trained_model", "evaluation_report", "model_version")
+"""Those with `time_split` on top, a version per training date; the backtest puts them together."""
+BACKTEST = "backtest_report"
+WHOLE = "all"
+"""Partition of assets without partitions."""
+
+
+def expected_assets(use_case: UseCase) -> tuple[str, ...]:
+    """The assets that a whole run of the use case publishes; joined sources have further ones."""
+    if use_case.time is None:
+        return ASSETS
+    return (*TIMED_DATA, *((*TIMED_MODELS, BACKTEST) if use_case.time_split is not None else ()))
+
 
 def open_lake(environment: Environment | None = None) -> Lake:
     """The lake of the environment (`PIPELINE_ENV`)."""
@@ -32,34 +49,37 @@ def open_lake(environment: Environment | None = None) -> Lake:
     return Lake(settings.uri, settings.storage_options)
 
 
-def published(use_case: str, environment: Environment, lake: Lake) -> dict[str, Any]:
+def published(use_case: UseCase, environment: Environment, lake: Lake) -> dict[str, Any]:
     """Everything that is current now, JSON-safe; parts that are not published are None or empty.
+
+    Of assets with partitions, the newest one speaks for evaluation, model and report.
 
     Raises:
         LakeError: a manifest or a file beside it is damaged.
     """
+    name, expected = use_case.name, expected_assets(use_case)
+    there = [dataset.asset for dataset in lake.datasets() if dataset.use_case == name]
     versions = {
         (asset, partition): version
-        for asset in ASSETS
-        for partition in lake.dataset(use_case, asset).partitions()
-        if (version := lake.dataset(use_case, asset).current(partition)) is not None
+        for asset in dict.fromkeys((*expected, *there))
+        for partition in lake.dataset(name, asset).partitions()
+        if (version := lake.dataset(name, asset).current(partition)) is not None
     }
-    newest: dict[str, Version] = {}
-    for (asset, _), version in versions.items():
-        if asset not in newest or version.published_at > newest[asset].published_at:
-            newest[asset] = version
-    current = {asset: version.data_version for asset, version in newest.items()}
+    # Partitions are times, so the last one is the newest.
+    newest = {asset: version for (asset, _), version in versions.items()}
+    current = {key: version.data_version for key, version in versions.items()}
     return {
-        "use_case": use_case,
+        "use_case": name,
         "environment": environment.name,
         "engine": environment.engine.kind,
         "lake": without_credentials(lake.uri),
         "assets": [_asset(version, current) for version in versions.values()],
         "unlike_halves": _unlike_halves(versions),
-        "missing": [asset for asset in ASSETS if asset not in newest],
-        "validation": _validation(newest),
+        "missing": [asset for asset in expected if asset not in newest],
+        "validation": _validation(versions),
         "splits": _splits(newest),
         "evaluation": _evaluation(newest),
+        "backtest": _backtest(newest.get(BACKTEST)),
         "model": _json(newest.get("model_version"), "model_version.json"),
         "report": without_credentials(newest["evaluation_report"].path("report.html"))
         if "evaluation_report" in newest
@@ -68,7 +88,7 @@ def published(use_case: str, environment: Environment, lake: Lake) -> dict[str, 
     }
 
 
-def _asset(version: Version, current: Mapping[str, str]) -> dict[str, Any]:
+def _asset(version: Version, current: Mapping[tuple[str, str], str]) -> dict[str, Any]:
     manifest = version.manifest
     return {
         "asset": manifest.asset,
@@ -87,9 +107,18 @@ def _asset(version: Version, current: Mapping[str, str]) -> dict[str, Any]:
         "outdated_inputs": sorted(
             asset
             for asset, made_from in manifest.upstream.items()
-            if current.get(asset, made_from) != made_from
+            if _current(asset, manifest.partition, current) not in (None, made_from)
         ),
     }
+
+
+def _current(name: str, partition: str, current: Mapping[tuple[str, str], str]) -> str | None:
+    """The current data version of an input as manifests name it: `asset`, or `asset@partition`."""
+    asset, _, of = name.partition("@")
+    for candidate in (of,) if of else (partition, WHOLE):
+        if (asset, candidate) in current:
+            return current[asset, candidate]
+    return None
 
 
 def _unlike_halves(versions: Mapping[tuple[str, str], Version]) -> list[str]:
@@ -103,22 +132,30 @@ def _unlike_halves(versions: Mapping[tuple[str, str], Version]) -> list[str]:
     ]
 
 
-def _validation(newest: Mapping[str, Version]) -> dict[str, Any] | None:
-    if "validated" not in newest:
+def _validation(versions: Mapping[tuple[str, str], Version]) -> dict[str, Any] | None:
+    """What the contract said of all partitions together."""
+    found = [
+        version.manifest.metadata["validation"]
+        for (asset, _), version in versions.items()
+        if asset == "validated"
+    ]
+    if not found:
         return None
-    found = newest["validated"].manifest.metadata["validation"]
-    raw = newest["raw"].manifest.metadata if "raw" in newest else {}
+    malformed = Counter()
+    for (asset, _), version in versions.items():
+        if asset == "raw":
+            malformed.update(version.manifest.metadata.get("malformed_by_reason", {}))
+    violations = Counter()
+    for one in found:
+        violations.update(one["violations"])
     return {
-        "rows_raw": found["rows_raw"],
-        "rows_validated": found["rows_validated"],
-        "rows_rejected": found["rows_rejected"],
-        "violations": {
-            rule: count
-            for rule, count in sorted(found["violations"].items(), key=lambda item: -item[1])
-            if count
+        **{
+            count: sum(one[count] for one in found)
+            for count in ("rows_raw", "rows_validated", "rows_rejected")
         },
-        "severities": found.get("severities", {}),
-        "malformed_by_reason": raw.get("malformed_by_reason", {}),
+        "violations": {rule: count for rule, count in violations.most_common() if count},
+        "severities": {rule: s for one in found for rule, s in one.get("severities", {}).items()},
+        "malformed_by_reason": dict(malformed),
     }
 
 
@@ -153,6 +190,18 @@ def _evaluation(newest: Mapping[str, Version]) -> dict[str, Any] | None:
         "gate": {key: verdict.get(key) for key in ("passed", "reason")},
         "notes": found["notes"],
     }
+
+
+def _backtest(version: Version | None) -> dict[str, Any] | None:
+    found = _json(version, "backtest.json")
+    if found is None or version is None:
+        return None
+    return {**found, "report": version.path("report.html")}
+
+
+def _report(newest: Mapping[str, Version]) -> str | None:
+    version = newest.get("evaluation_report")
+    return None if version is None else version.path("report.html")
 
 
 def _profile(newest: Mapping[str, Version]) -> dict[str, Any] | None:

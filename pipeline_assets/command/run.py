@@ -60,7 +60,7 @@ def run(name: str, *, job: str | None = None) -> int:
         status = _launch(each, use_case.name, dagster_home / "logs", variables)
         if status:
             return status
-    print("\n".join(short_text(published(use_case.name, environment, open_lake(environment)))))
+    print("\n".join(short_text(published(use_case, environment, open_lake(environment)))))
     print("UI:     make ui, then http://127.0.0.1:3000 shows the runs, the assets and their checks")
     return 0
 

@@ -3,10 +3,10 @@
 
 import json
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline_assets.command.published import open_lake, published
+from pipeline_assets.command.published import WHOLE, open_lake, published
 from pipeline_assets.command.table import place, size, text_table
 from pipeline_assets.command.use_cases import find_use_case
 from pipeline_assets.environments import load_environment
@@ -34,7 +34,7 @@ def show(name: str, *, as_json: bool = False) -> int:
     """
     use_case = find_use_case(name)
     environment = load_environment()
-    found = published(use_case.name, environment, open_lake(environment))
+    found = published(use_case, environment, open_lake(environment))
     if as_json:
         print(json.dumps(found, indent=2))
         return 0 if found["assets"] else 1
@@ -56,6 +56,7 @@ def full_text(found: Mapping[str, Any]) -> Iterator[str]:
     yield from _rejected(found)
     yield from _splits(found)
     yield from _metrics(found, tuple(METRICS), intervals=True)
+    yield from _backtest(found)
     yield from _model(found)
     yield from _profile(found)
 
@@ -66,13 +67,19 @@ def short_text(found: Mapping[str, Any]) -> Iterator[str]:
     yield text_table(
         ["asset", "rows", "size", "data version"],
         [
-            (_named(item), item["rows"], size(item["bytes"]), item["data_version"])
-            for item in found["assets"]
+            (
+                asset,
+                sum(item["rows"] for item in items),
+                size(_bytes(items)),
+                _which(items, "data_version"),
+            )
+            for asset, items in _by_asset(found).items()
         ],
     )
     yield from _outdated(found)
     yield from _rejected(found)
     yield from _metrics(found, SHORT_METRICS, intervals=False)
+    yield from _backtest(found)
     yield from _model(found)
     profile = found["profile"]
     if profile:
@@ -80,8 +87,24 @@ def short_text(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"Most time: {top['stage']}, {top['share']:.0%} of all; {top['reason']}"
 
 
-def _named(item: Mapping[str, Any]) -> str:
-    return item["asset"] if item["partition"] == "all" else f"{item['asset']} {item['partition']}"
+def _by_asset(found: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The versions of each asset, of one or of all partitions."""
+    assets: dict[str, list[dict[str, Any]]] = {}
+    for item in found["assets"]:
+        assets.setdefault(item["asset"], []).append(item)
+    return assets
+
+
+def _bytes(items: Sequence[Mapping[str, Any]]) -> int:
+    return sum(item["bytes"] for item in items)
+
+
+def _which(items: Sequence[Mapping[str, Any]], key: str) -> str:
+    """A fact of the only version, or which partitions there are."""
+    if items[0]["partition"] == WHOLE:
+        return items[0][key]
+    partitions = sorted(item["partition"] for item in items)
+    return f"{len(partitions):,} partitions, {partitions[0]} to {partitions[-1]}"
 
 
 def _assets_table(found: Mapping[str, Any]) -> str:
@@ -89,23 +112,28 @@ def _assets_table(found: Mapping[str, Any]) -> str:
         ["asset", "rows", "files", "size", "data version", "version", "created (UTC)"],
         [
             (
-                _named(item),
-                item["rows"],
-                item["files"],
-                size(item["bytes"]),
-                item["data_version"],
-                item["version"],
-                item["created_at"][:19].replace("T", " "),
+                asset,
+                sum(item["rows"] for item in items),
+                sum(item["files"] for item in items),
+                size(_bytes(items)),
+                _which(items, "data_version"),
+                items[0]["version"] if items[0]["partition"] == WHOLE else None,
+                max(item["created_at"] for item in items)[:19].replace("T", " "),
             )
-            for item in found["assets"]
+            for asset, items in _by_asset(found).items()
         ],
     )
 
 
 def _outdated(found: Mapping[str, Any]) -> Iterator[str]:
-    outdated = [item for item in found["assets"] if item["outdated_inputs"]]
-    for item in outdated:
-        yield f"  {_named(item)} was made from an older version of {', '.join(item['outdated_inputs'])}"
+    outdated = False
+    for asset, items in _by_asset(found).items():
+        old = [item for item in items if item["outdated_inputs"]]
+        if old:
+            outdated = True
+            inputs = {name.partition("@")[0] for item in old for name in item["outdated_inputs"]}
+            which = "" if old[0]["partition"] == WHOLE else f" ({_which(old, 'partition')})"
+            yield f"  {asset}{which} was made from an older version of {', '.join(sorted(inputs))}"
     unlike = found["unlike_halves"]
     if unlike:
         of = "" if unlike == ["all"] else f" of {', '.join(unlike)}"
@@ -198,6 +226,34 @@ def _metrics(found: Mapping[str, Any], names: tuple[str, ...], *, intervals: boo
         )
     for note in evaluation["notes"]:
         yield f"  note: {note}"
+
+
+def _backtest(found: Mapping[str, Any]) -> Iterator[str]:
+    backtest = found["backtest"]
+    if backtest is None:
+        return
+    dates, titles = backtest["dates"], backtest["titles"]
+    names = [name for name in titles if name in SHORT_METRICS or name not in METRICS]
+    yield ""
+    yield (
+        f"Backtest over {len(dates)} training dates, {dates[0]['date']} to {dates[-1]['date']}: "
+        "mean and standard deviation"
+    )
+    yield text_table(
+        ["predictor", *[titles[name] for name in names]],
+        [
+            (predictor["title"], *[_course(predictor["metrics"].get(name)) for name in names])
+            for predictor in backtest["predictors"]
+        ],
+    )
+    yield f"  report: {place(backtest['report'])}"
+
+
+def _course(course: Mapping[str, Any] | None) -> str:
+    if course is None or course["mean"] is None:
+        return "-"
+    deviation = course["deviation"]
+    return f"{course['mean']:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
 
 
 def _estimate(estimate: Mapping[str, Any] | None) -> str:

@@ -15,8 +15,8 @@ The rules, for text without the spaces, tabs and line ends around it:
 - string: as it is, nothing trimmed.
 
 Engines differ in the texts that their casts accept (Spark takes `1.5f` and control characters), so
-every cast is guarded. The common case is tested by `translate`, which is cheaper than a regular
-expression; the guards after it see only what that lets through.
+every cast is guarded by a regular expression. Integers have a cheaper way around it: a text that is
+how the value it was cast to is spelled has nothing else in it, see `canonical_sql`.
 """
 
 from pipeline_assets.spec.contract import ColumnType
@@ -28,6 +28,7 @@ NAN_TEXTS = ("nan", "+nan", "-nan")
 POSITIVE_INFINITY_TEXTS = ("inf", "+inf", "infinity", "+infinity")
 NEGATIVE_INFINITY_TEXTS = ("-inf", "-infinity")
 INTEGER_PATTERN = r"[+-]?[0-9]+(\.0*)?"
+FLOAT_CHARACTERS = r"[-+.0-9eE]*"
 DATE_PATTERN = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 TIME_PATTERN = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
 OFFSET_PATTERN = r"[+-](0[0-9]|1[0-7])(:?[0-5][0-9])?"
@@ -67,9 +68,9 @@ def cast_sql(raw: str, raw_type: ColumnType, target: ColumnType) -> str:
             return f"CASE WHEN isnan({raw}) THEN NULL ELSE {raw} END"
         return raw
     if target in ("int32", "int64"):
-        return _integer(raw, SQL_TYPES[target])
+        return _integer(raw, target)
     if target in ("float32", "float64"):
-        return _float(raw, SQL_TYPES[target])
+        return _float(raw, target)
     if target == "boolean":
         text = f"lower({_trim(raw)})"
         return (
@@ -77,8 +78,21 @@ def cast_sql(raw: str, raw_type: ColumnType, target: ColumnType) -> str:
             f"WHEN {text} IN {_texts(FALSE_TEXTS)} THEN false END"
         )
     if target == "date":
-        return f"CASE WHEN {_is_date(raw)} THEN try_cast({_trim(raw)} AS DATE) END"
+        return f"CASE WHEN {_is_date(raw)} THEN {plain_cast_sql(_trim(raw), target)} END"
     return _timestamp(raw)
+
+
+def plain_cast_sql(raw: str, target: ColumnType) -> str:
+    """SQL for what the engine makes of the text `raw`, which may be more than `cast_sql` accepts."""
+    return f"try_cast({raw} AS {SQL_TYPES[target]})"
+
+
+def canonical_sql(raw: str, value: str) -> str:
+    """SQL that is true where the text `raw` is how the engine spells `value`; null where missing.
+
+    For integers and dates, which both engines and Arrow spell alike.
+    """
+    return f"(CAST({value} AS STRING) = {raw})"
 
 
 def is_nan_text_sql(raw: str) -> str:
@@ -95,21 +109,21 @@ def matches_sql(operand: str, pattern: str) -> str:
     return f"{operand} RLIKE {quote_text(whole)}"
 
 
-def _integer(raw: str, sql_type: str) -> str:
+def _integer(raw: str, target: ColumnType) -> str:
     trimmed = _trim(raw)
+    digits = f"substring_index({trimmed}, '.', 1)"
     return (
-        f"CASE WHEN translate({raw}, '+-0123456789', '') = '' THEN try_cast({raw} AS {sql_type}) "
-        f"WHEN {matches_sql(trimmed, INTEGER_PATTERN)} "
-        f"THEN try_cast(substring_index({trimmed}, '.', 1) AS {sql_type}) END"
+        f"CASE WHEN {matches_sql(trimmed, INTEGER_PATTERN)} "
+        f"THEN {plain_cast_sql(digits, target)} END"
     )
 
 
-def _float(raw: str, sql_type: str) -> str:
+def _float(raw: str, target: ColumnType) -> str:
     trimmed = _trim(raw)
-    digits = "'+-.0123456789eE'"
+    sql_type = SQL_TYPES[target]
     return (
-        f"CASE WHEN translate({raw}, {digits}, '') = '' THEN try_cast({raw} AS {sql_type}) "
-        f"WHEN translate({trimmed}, {digits}, '') = '' THEN try_cast({trimmed} AS {sql_type}) "
+        f"CASE WHEN {matches_sql(raw, FLOAT_CHARACTERS)} THEN {plain_cast_sql(raw, target)} "
+        f"WHEN {matches_sql(trimmed, FLOAT_CHARACTERS)} THEN {plain_cast_sql(trimmed, target)} "
         f"WHEN lower({trimmed}) IN {_texts(POSITIVE_INFINITY_TEXTS)} "
         f"THEN CAST('Infinity' AS {sql_type}) "
         f"WHEN lower({trimmed}) IN {_texts(NEGATIVE_INFINITY_TEXTS)} "

@@ -8,35 +8,46 @@ from dataclasses import dataclass
 
 from pipeline_assets.contract.casts import (
     SQL_TYPES,
+    canonical_sql,
     cast_sql,
     is_nan_text_sql,
     matches_sql,
+    plain_cast_sql,
     quote_name,
     quote_text,
 )
-from pipeline_assets.contract.names import raw_name, typed_name
+from pipeline_assets.contract.names import canonical_name, parsed_name, raw_name, typed_name
 from pipeline_assets.contract.patterns import portable_pattern
 from pipeline_assets.contract.rules import Rule, integer_bounds, rules_of, severity_of
 from pipeline_assets.spec.contract import Column, ColumnType, Contract
 
+INTEGERS = ("int32", "int64")
 FLOATS = ("float32", "float64")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompiledContract:
-    """SQL in three steps, each over the names that the one before it made.
+    """SQL in steps, each over the names that the ones before it made.
 
     The raw table's columns are first renamed to `raw_name(i)`, i counting contract columns from 0.
+    What is used more than once is a step of its own, so that engines work it out once.
     """
 
+    parsed: list[tuple[str, str]]
+    """(parsed_name(i), SQL), for integers stored as text."""
+    canonical: list[tuple[str, str]]
+    """(canonical_name(i), SQL), for the same columns."""
     casts: list[tuple[str, str]]
-    """(typed_name(i), SQL over `raw_name(i)`)."""
+    """(typed_name(i), SQL), for every column."""
     values: list[tuple[str, str]]
     """(contract column name, SQL over `typed_name(i)`): the value that `validated` holds."""
     flags: list[tuple[Rule, str]]
     """(rule, SQL over all names above), for every rule but `unique_key` and `malformed_line`."""
     row_id: str
     """SQL over contract columns: xxhash64 of the key's values as text."""
+    kept: dict[str, str]
+    """Contract column to SQL for its raw value where `restored` cannot tell it from the value: null
+    elsewhere. Columns whose value always tells are not in it."""
 
 
 def rule_expressions(
@@ -50,14 +61,23 @@ def rule_expressions(
     """
     raw_types = raw_types or {}
     index_of = {column.name: index for index, column in enumerate(contract.columns)}
-    casts, values = [], []
+    parsed, canonical, casts, values, kept = [], [], [], [], {}
     for index, column in enumerate(contract.columns):
         raw_type = raw_types.get(column.name, "string")
-        typed = typed_name(index)
-        casts.append((typed, cast_sql(raw_name(index), raw_type, column.type)))
+        raw, typed = raw_name(index), typed_name(index)
+        cast = cast_sql(raw, raw_type, column.type)
+        if raw_type == "string" and column.type in INTEGERS:
+            plain, is_canonical = parsed_name(index), canonical_name(index)
+            parsed.append((plain, plain_cast_sql(raw, column.type)))
+            canonical.append((is_canonical, canonical_sql(raw, plain)))
+            cast = f"CASE WHEN {is_canonical} THEN {plain} ELSE {cast} END"
+        casts.append((typed, cast))
         if column.type in FLOATS and severity_of(column, "finite") == "warn":
             typed = f"CASE WHEN {_is_infinite(typed, column.type)} THEN NULL ELSE {typed} END"
         values.append((column.name, typed))
+        different = _different(column, index, raw_type)
+        if different is not None:
+            kept[column.name] = f"CASE WHEN {different} THEN {raw} END"
     flags = []
     for rule in rules_of(contract):
         if rule.kind == "row":
@@ -69,8 +89,28 @@ def rule_expressions(
             flags.append((rule, f"coalesce({broken}, false)"))
     keys = [_key_text(contract.column(name)) for name in contract.key]
     return CompiledContract(
-        casts=casts, values=values, flags=flags, row_id=f"xxhash64({', '.join(keys)})"
+        parsed=parsed,
+        canonical=canonical,
+        casts=casts,
+        values=values,
+        flags=flags,
+        row_id=f"xxhash64({', '.join(keys)})",
+        kept=kept,
     )
+
+
+def _different(column: Column, index: int, raw_type: ColumnType) -> str | None:
+    """SQL that is true where the value does not tell the raw value; None where it always does."""
+    raw = raw_name(index)
+    if column.type == "string" or (raw_type == column.type and column.type not in FLOATS):
+        return None
+    if raw_type == column.type:
+        return f"{quote_name(column.name)} IS NULL"
+    if column.type in INTEGERS:
+        return f"NOT coalesce({canonical_name(index)}, false)"
+    if column.type == "date":
+        return f"NOT coalesce({canonical_sql(raw, typed_name(index))}, false)"
+    return "true"
 
 
 def _broken(rule: Rule, column: Column, index: int, raw_type: ColumnType) -> str:

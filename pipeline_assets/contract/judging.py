@@ -1,20 +1,25 @@
-"""The plan's front part: raw rows brought together by key, and judged by the compiled contract."""
+"""The plan's front part: raw rows judged by the compiled contract, and brought together by key."""
 
 from typing import TYPE_CHECKING
 
-from pipeline_assets.contract.casts import SQL_TYPES, cast_sql, quote_name
+from pipeline_assets.contract.casts import SQL_TYPES, quote_name
 from pipeline_assets.contract.expressions import CompiledContract
 from pipeline_assets.contract.names import (
     BUCKET,
+    MALFORMED_LINE,
     MALFORMED_REASON,
     MALFORMED_TEXT,
     ROW_ID,
+    RULES_PER_SET,
     SOURCE_FILE,
     SOURCE_LINE,
+    broken_name,
     flag_name,
     raw_name,
 )
 from pipeline_assets.contract.results import ContractError
+from pipeline_assets.contract.rules import rules_of
+from pipeline_assets.engine.bucketing import one_task_per_bucket
 from pipeline_assets.engine.reading import read_version
 from pipeline_assets.lake.version import Version
 from pipeline_assets.spec.contract import ColumnType, Contract
@@ -66,15 +71,14 @@ def check_row_rules(spark: "SparkSession", contract: Contract) -> None:
             )
 
 
-def gather(
+def raw_rows(
     spark: "SparkSession",
     raw: Version,
     frame: "DataFrame",
     contract: Contract,
     raw_types: dict[str, ColumnType],
-    buckets: int,
 ) -> "DataFrame":
-    """Raw rows and malformed lines under `raw_name`s, equal keys in one bucket and task."""
+    """Raw rows and malformed lines under `raw_name`s, with where they come from."""
     columns = contract.columns
     rows = frame.selectExpr(
         *(f"{quote_name(column.name)} AS {raw_name(i)}" for i, column in enumerate(columns)),
@@ -83,38 +87,68 @@ def gather(
         f"CAST(NULL AS STRING) AS {MALFORMED_REASON}",
         f"CAST(NULL AS STRING) AS {MALFORMED_TEXT}",
     )
-    if raw.uris("malformed"):
-        types = [SQL_TYPES[raw_types[column.name]] for column in columns]
-        malformed = read_version(spark, raw, folder="malformed").selectExpr(
-            *(f"CAST(NULL AS {sql_type}) AS {raw_name(i)}" for i, sql_type in enumerate(types)),
-            SOURCE_FILE,
-            f"CAST({SOURCE_LINE} AS BIGINT) AS {SOURCE_LINE}",
-            f"reason AS {MALFORMED_REASON}",
-            f"text AS {MALFORMED_TEXT}",
-        )
-        rows = rows.unionAll(malformed)
-    index_of = {column.name: i for i, column in enumerate(columns)}
-    keys = [
-        cast_sql(raw_name(index_of[name]), raw_types[name], contract.column(name).type)
-        for name in contract.key
-    ]
-    # Rows without a key compete with nobody: spread by their origin they overload no single task.
-    missing = " OR ".join(f"({key}) IS NULL" for key in keys)
-    bucket = (
-        f"CAST(pmod(CASE WHEN {missing} THEN xxhash64({SOURCE_FILE}, {SOURCE_LINE}) "
-        f"ELSE xxhash64({', '.join(keys)}) END, {buckets}) AS INT)"
+    if not raw.uris("malformed"):
+        return rows
+    types = [SQL_TYPES[raw_types[column.name]] for column in columns]
+    malformed = read_version(spark, raw, folder="malformed").selectExpr(
+        *(f"CAST(NULL AS {sql_type}) AS {raw_name(i)}" for i, sql_type in enumerate(types)),
+        SOURCE_FILE,
+        f"CAST({SOURCE_LINE} AS BIGINT) AS {SOURCE_LINE}",
+        f"reason AS {MALFORMED_REASON}",
+        f"text AS {MALFORMED_TEXT}",
     )
-    return rows.selectExpr("*", f"{bucket} AS {BUCKET}").repartition(buckets, BUCKET)
+    return rows.unionAll(malformed)
 
 
 def judge(raw: "DataFrame", compiled: CompiledContract) -> "DataFrame":
     """Add typed values (by contract name), `_row_id` and a flag per rule to rows with `raw_name`s.
 
-    Flags are named `flag_name(i)` in the order of `compiled.flags`.
+    Flags are named `flag_name(i)` in the order of `compiled.flags`. The columns of the steps before
+    them stay: select what is wanted.
     """
-    cast_columns = [f"{sql} AS {name}" for name, sql in compiled.casts]
+    judged = raw
+    for step in (compiled.parsed, compiled.canonical, compiled.casts):
+        judged = judged.selectExpr("*", *(f"{sql} AS {name}" for name, sql in step))
     values = [f"{sql} AS {quote_name(name)}" for name, sql in compiled.values]
     flags = [f"{sql} AS {flag_name(i)}" for i, (_, sql) in enumerate(compiled.flags)]
-    judged = raw.selectExpr("*", *cast_columns).selectExpr("*", *values)
-    judged = judged.selectExpr("*", f"{compiled.row_id} AS {ROW_ID}", *flags)
-    return judged.drop(*(name for name, _ in compiled.casts))
+    judged = judged.selectExpr("*", *values)
+    return judged.selectExpr("*", f"{compiled.row_id} AS {ROW_ID}", *flags)
+
+
+def gather(
+    judged: "DataFrame", compiled: CompiledContract, contract: Contract, buckets: int
+) -> "DataFrame":
+    """Bring judged rows together by key, in the form that `BucketWriter` takes.
+
+    Everything that does not tell a row from a good one stays behind: what one row costs here is
+    shuffled, and on Apache Spark converted row by row. Columns: the contract's, the raw values of
+    `compiled.kept`, origin, `_row_id`, the broken rules as bit sets, and the bucket.
+    """
+    missing = " OR ".join(f"{quote_name(name)} IS NULL" for name in contract.key)
+    # Rows without a key compete with nobody: spread by their origin they overload no single task.
+    spread_by = f"CASE WHEN {missing} THEN xxhash64({SOURCE_FILE}, {SOURCE_LINE}) ELSE {ROW_ID} END"
+    rows = judged.selectExpr(
+        *(quote_name(name) for name in contract.names),
+        *(f"{sql} AS {raw_name(contract.names.index(n))}" for n, sql in compiled.kept.items()),
+        *(SOURCE_FILE, SOURCE_LINE, MALFORMED_REASON, MALFORMED_TEXT, ROW_ID),
+        *(f"{sql} AS {broken_name(i)}" for i, sql in enumerate(_bit_sets(contract, compiled))),
+        f"CAST(pmod({spread_by}, {buckets}) AS INT) AS {BUCKET}",
+    )
+    return one_task_per_bucket(rows, BUCKET, buckets)
+
+
+def _bit_sets(contract: Contract, compiled: CompiledContract) -> list[str]:
+    """SQL per bit set. A malformed line breaks the one rule: it has no values to judge."""
+    flag_of = {rule.name: flag_name(i) for i, (rule, _) in enumerate(compiled.flags)}
+    names = [rule.name for rule in rules_of(contract)]
+    sets = []
+    for start in range(0, len(names), RULES_PER_SET):
+        bits = {name: f"{1 << bit}L" for bit, name in enumerate(names[start:][:RULES_PER_SET])}
+        flags = [(flag_of[name], bit) for name, bit in bits.items() if name in flag_of]
+        some = " OR ".join(flag for flag, _ in flags) or "false"
+        total = " + ".join(f"CASE WHEN {flag} THEN {bit} ELSE 0L END" for flag, bit in flags)
+        sets.append(
+            f"CASE WHEN {MALFORMED_TEXT} IS NOT NULL THEN {bits.get(MALFORMED_LINE, '0L')} "
+            f"WHEN {some} THEN {total or '0L'} ELSE 0L END"
+        )
+    return sets

@@ -10,10 +10,23 @@ BUCKET = "_bucket"
 MALFORMED_REASON = "_reason"
 MALFORMED_TEXT = "_text"
 
+RULES_PER_SET = 62
+"""Rules in one bit set: an int64 without its sign, and one bit to spare."""
+
 
 def raw_name(index: int) -> str:
     """Column of the raw value of contract column `index` while a row is judged."""
     return f"_raw_{index}"
+
+
+def parsed_name(index: int) -> str:
+    """Column of what the engine's own cast makes of the text of contract column `index`."""
+    return f"_parsed_{index}"
+
+
+def canonical_name(index: int) -> str:
+    """Column that is true where the text of contract column `index` is how its value is spelled."""
+    return f"_canonical_{index}"
 
 
 def typed_name(index: int) -> str:
@@ -24,3 +37,8 @@ def typed_name(index: int) -> str:
 def flag_name(index: int) -> str:
     """Column that is true where the rule at `index` of the compiled contract is broken."""
     return f"_flag_{index}"
+
+
+def broken_name(index: int) -> str:
+    """Column of a bit set of broken rules: rule `RULES_PER_SET * index + bit`."""
+    return f"_broken_{index}"

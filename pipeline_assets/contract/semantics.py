@@ -23,7 +23,7 @@ RESERVED_NAMES = (
     "_reason",
     "_text",
 )
-RESERVED_PREFIXES = ("_raw_", "_typed_", "_flag_")
+RESERVED_PREFIXES = ("_raw_", "_parsed_", "_canonical_", "_typed_", "_flag_", "_broken_")
 
 
 def contract_problems(contract: Contract) -> list[Problem]:

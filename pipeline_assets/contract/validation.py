@@ -1,8 +1,9 @@
 """The validating pass: one plan judges rows, brings equal keys together and writes both outputs.
 
-Raw rows are spread by the hash of their key first, judged by the compiled contract afterwards (so
-that the shuffle carries each value once), and handed to `writer`. Only its summaries, one per
-bucket, come back: files, counts, null counts and a few samples. No second scan, no collected rows.
+Raw rows are judged by the compiled contract where they are read, in the engine's own expressions.
+Each then goes to the task of its key with its typed values, its broken rules as bits, and of its raw
+values only those that the typed ones do not tell; `writer` takes over there. Only its summaries, one
+per bucket, come back: files, counts, null counts and a few samples. No second scan, no collected rows.
 
 Which rows compete for a key: those that break no other rule of severity error. A broken row
 therefore never pushes out a good one, and a good row stays valid after a broken one with the same
@@ -20,25 +21,25 @@ import pyarrow.parquet as pq
 
 from pipeline_assets.contract.casts import SQL_TYPES
 from pipeline_assets.contract.expressions import CompiledContract, rule_expressions
-from pipeline_assets.contract.judging import check_row_rules, gather, judge, raw_types_of
+from pipeline_assets.contract.judging import (
+    check_row_rules,
+    gather,
+    judge,
+    raw_rows,
+    raw_types_of,
+)
 from pipeline_assets.contract.names import (
     ROW_ID,
     SOURCE_FILE,
     SOURCE_LINE,
     UNIQUE_KEY,
-    flag_name,
     raw_name,
 )
+from pipeline_assets.contract.rejected import REJECTED_SCHEMA, SAMPLES, RawColumn
 from pipeline_assets.contract.results import ValidationResult
 from pipeline_assets.contract.rules import Rule, rules_of
 from pipeline_assets.contract.table_checks import check_table
-from pipeline_assets.contract.writer import (
-    REJECTED_SCHEMA,
-    SAMPLES,
-    SUMMARY_SCHEMA,
-    BucketWriter,
-    RuleColumns,
-)
+from pipeline_assets.contract.writer import SUMMARY_SCHEMA, BucketWriter, RuleColumns
 from pipeline_assets.engine.arrow_types import ARROW_TYPES
 from pipeline_assets.engine.errors import readable_errors
 from pipeline_assets.engine.publish import bucket_count
@@ -46,7 +47,7 @@ from pipeline_assets.engine.reading import read_version
 from pipeline_assets.lake.manifest import FileEntry
 from pipeline_assets.lake.staging import StagedVersion
 from pipeline_assets.lake.version import Version
-from pipeline_assets.spec.contract import Contract
+from pipeline_assets.spec.contract import ColumnType, Contract
 from pipeline_assets.spec.expressions import columns_of
 
 if TYPE_CHECKING:
@@ -86,11 +87,12 @@ def validate(
     compiled = rule_expressions(contract, raw_types)
     check_row_rules(spark, contract)
     rows_raw = sum(_rows(raw, folder) for folder in ("rows", "malformed"))
-    gathered = gather(spark, raw, frame, contract, raw_types, bucket_count(rows_raw))
-    writer = _writer(contract, compiled, validated, rejected)
-    judged = judge(gathered, compiled).mapInArrow(cast(Any, writer), SUMMARY_SCHEMA)
+    judged = judge(raw_rows(spark, raw, frame, contract, raw_types), compiled)
+    gathered = gather(judged, compiled, contract, bucket_count(rows_raw))
+    writer = _writer(contract, compiled, raw_types, validated, rejected)
+    written = gathered.mapInArrow(cast(Any, writer), SUMMARY_SCHEMA)
     with readable_errors(f"validating {raw.uri}"):
-        summaries = [json.loads(row["summary"]) for row in judged.collect()]
+        summaries = [json.loads(row["summary"]) for row in written.collect()]
     result = _merge(summaries, contract, rows_raw)
     result = replace(
         result,
@@ -115,20 +117,26 @@ def rejected_schema() -> list[tuple[str, str]]:
 def _writer(
     contract: Contract,
     compiled: CompiledContract,
+    raw_types: dict[str, ColumnType],
     validated: StagedVersion,
     rejected: StagedVersion,
 ) -> BucketWriter:
-    flag_of = {rule.name: flag_name(i) for i, (rule, _) in enumerate(compiled.flags)}
     schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in contract.columns])
     return BucketWriter(
         key=tuple(contract.key),
         schema=schema.append(pa.field(ROW_ID, pa.int64())),
-        raw_names={column.name: raw_name(i) for i, column in enumerate(contract.columns)},
+        columns=tuple(
+            RawColumn(
+                name=name,
+                kept=raw_name(i) if name in compiled.kept else None,
+                text=raw_types[name] == "string",
+            )
+            for i, name in enumerate(contract.names)
+        ),
         rules=tuple(
             RuleColumns(
                 name=rule.name,
                 rejects=rule.severity == "error",
-                flag=flag_of.get(rule.name),
                 shown=_shown(rule, contract),
             )
             for rule in rules_of(contract)

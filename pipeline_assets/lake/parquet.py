@@ -73,8 +73,11 @@ class ParquetPart:
         self._writer = pq.ParquetWriter(
             pa.PythonFile(self._hashing, mode="w"),
             self._schema,
+            # Numbers rarely repeat enough for a dictionary: with one, and at level 3, 500,000
+            # validated rows took 2.5 times as long and a fifth more space.
             compression="zstd",
-            compression_level=3,
+            compression_level=1,
+            use_dictionary=_text_columns(self._schema),
             store_schema=False,
             write_page_index=False,
         )
@@ -175,6 +178,15 @@ def canonical_type(kind: pa.DataType) -> pa.DataType:
         fields: Iterable[pa.Field] = (kind.field(i) for i in range(kind.num_fields))  # pyright: ignore[reportAttributeAccessIssue]
         return pa.struct([pa.field(f.name, canonical_type(f.type)) for f in fields])
     return kind
+
+
+def _text_columns(schema: pa.Schema) -> list[str]:
+    """Paths of the columns of texts, and of lists of texts, as Parquet spells them."""
+    paths = {
+        pa.string(): "{}",
+        pa.list_(pa.field("element", pa.string())): "{}.list.element",
+    }
+    return [paths[field.type].format(field.name) for field in schema if field.type in paths]
 
 
 class _HashingFile:

@@ -23,6 +23,18 @@ STAGES = (
 """The assets that a profile shows, in the order of the chain; `rejected` is made with `validated`."""
 
 
+def featured_asset(use_case: UseCase) -> str:
+    """Name of the asset whose rows features are computed from."""
+    return "joined" if use_case.sources else "validated"
+
+
+def source_assets(use_case: UseCase) -> list[str]:
+    """Names of the assets that exist because of `sources`, upstream first."""
+    stages = ("raw", "validated", "rejected")
+    own = [f"{name}_{stage}" for name in use_case.sources for stage in stages]
+    return [*own, "joined", "unmatched"] if own else []
+
+
 def code_version(*parts: BaseModel | str | int) -> str:
     """Code version of an asset: changes with the parts of the spec that it is computed from."""
     texts = [

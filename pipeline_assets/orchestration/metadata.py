@@ -17,7 +17,7 @@ PREVIEW_CHARACTERS = 60
 
 def column_schema(use_case: UseCase, manifest: Manifest) -> dg.TableSchema:
     """The published schema; contract columns and features carry their description and rules."""
-    columns = {column.name: column for column in use_case.contract.columns}
+    columns = {column.name: column for column in use_case.joined_contract.columns}
     features = {feature.name: feature for feature in use_case.features.columns}
     described = []
     for name, kind in manifest.schema:
@@ -25,7 +25,7 @@ def column_schema(use_case: UseCase, manifest: Manifest) -> dg.TableSchema:
             feature = features[name]
             text = feature.description or f"{feature.kind}: {feature.sql}"
             described.append(dg.TableColumn(name, kind, description=text))
-        elif manifest.asset == "validated" and name in columns:
+        elif manifest.asset.endswith(("validated", "joined", "unmatched")) and name in columns:
             column = columns[name]
             described.append(
                 dg.TableColumn(

@@ -15,12 +15,18 @@ from pipeline_assets.spec.credentials import without_credentials
 from pipeline_assets.spec.partitions import source_uri
 
 
-def build_raw(use_case: UseCase) -> dg.AssetsDefinition:
-    """The `raw` asset of a use case."""
+def build_raw(use_case: UseCase, prefix: str = "") -> dg.AssetsDefinition:
+    """The `raw` asset of a use case.
+
+    Args:
+        use_case: whose source is read.
+        prefix: of the asset's name.
+    """
+    name = f"{prefix}raw"
 
     @stage_asset(
         use_case,
-        "raw",
+        name,
         stage="raw",
         kinds={"pyspark", use_case.source.format},
         description=f"Source files of {use_case.name} as they were read: "
@@ -47,7 +53,7 @@ def build_raw(use_case: UseCase) -> dg.AssetsDefinition:
 
         def ingest_partition(run: StageRun) -> Iterator[Event]:
             files = look(run)
-            staged = run.stage("raw")
+            staged = run.stage(name)
             result = ingest(
                 engine.session,
                 source_of(run),

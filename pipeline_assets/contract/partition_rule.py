@@ -4,16 +4,17 @@ import datetime as dt
 
 from pipeline_assets.contract.casts import quote_name
 from pipeline_assets.spec import Contract, RowRule, UseCase
-from pipeline_assets.spec.partitions import partition_bounds
+from pipeline_assets.spec.partitions import partition_bounds, partition_key
 
 IN_PARTITION = "in_partition"
 """Name of the rule. An event of another day, before the start or in the future breaks it."""
 
 
-def partition_contract(use_case: UseCase, key: str) -> Contract:
+def partition_contract(use_case: UseCase, key: str | None = None) -> Contract:
     """Return the contract of one partition's rows; without a `time` block the contract as it is.
 
-    The rule's name, severity and description are the same for all partitions, only its bounds differ.
+    The rule's name, severity and description are the same for all partitions, only its bounds differ:
+    without a key they are those of the first partition.
 
     Raises:
         PartitionError: the key is not written as one.
@@ -21,6 +22,7 @@ def partition_contract(use_case: UseCase, key: str) -> Contract:
     time = use_case.time
     if time is None:
         return use_case.contract
+    key = key or partition_key(time, dt.datetime.combine(time.start, dt.time(12), dt.UTC))
     start, end = (_literal(bound) for bound in partition_bounds(time, key))
     column = quote_name(time.column)
     rule = RowRule(

@@ -6,10 +6,13 @@ from typing import Any
 
 import dagster as dg
 
+from pipeline_assets.orchestration.assets import source_assets
 from pipeline_assets.spec import UseCase
 
 Job = Any
 """What `define_asset_job` returns; Dagster does not export its type."""
+Schedule = Any
+"""What `build_schedule_from_partitioned_job` returns; likewise."""
 
 RETRAINED = (
     "feature_statistics",
@@ -20,6 +23,20 @@ RETRAINED = (
     "run_profile",
 )
 """What `<use_case>_retrain` makes anew from the features that are there, with its monitoring reference."""
+
+
+DATA = ("raw", "validated", "rejected", "features", "tensor_shards")
+"""What `<use_case>_data` makes of a partition's source files; where there are `sources`, theirs as well."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataJobs:
+    """The jobs of a use case with `time` that make its data."""
+
+    data: Job
+    """`<use_case>_data`: source files to shards."""
+    replay: Job
+    """`<use_case>_replay`: validate raw again, after the contract or the source was mended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +75,44 @@ def build_jobs(use_case: UseCase) -> Jobs:
         retrain=job("retrain", "train, evaluate and register on the features.", RETRAINED),
         replay=job("replay", "validate raw again.", ("validated", "rejected")),
         statistics=job("statistics", "statistics of the features.", ("feature_statistics",)),
+    )
+
+
+def build_data_jobs(use_case: UseCase) -> DataJobs:
+    """The jobs of a use case with `time` that make its data, by partition or range of partitions."""
+    name = use_case.name
+
+    def job(suffix: str, description: str, assets: Sequence[str]) -> Job:
+        return dg.define_asset_job(
+            f"{name}_{suffix}",
+            selection=dg.AssetSelection.assets(*[[name, asset] for asset in assets]),
+            tags={"use_case": name},
+            description=f"{name}: {description}",
+        )
+
+    return DataJobs(
+        data=job(
+            "data",
+            "from a partition's source files to its shards.",
+            (*DATA, *source_assets(use_case)),
+        ),
+        replay=job("replay", "validate raw again.", ("validated", "rejected")),
+    )
+
+
+def build_data_schedule(use_case: UseCase, jobs: DataJobs) -> Schedule:
+    """The partition that ended last, some time after its end; stopped until someone starts it.
+
+    Where files come when they like, the arrival sensor is the better trigger.
+    """
+    hourly = use_case.time is not None and use_case.time.partition == "hourly"
+    return dg.build_schedule_from_partitioned_job(
+        jobs.data,
+        name=f"{use_case.name}_{'hourly' if hourly else 'daily'}",
+        minute_of_hour=15 if hourly else 0,
+        hour_of_day=None if hourly else 6,
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description=f"{use_case.name}: the data of the {'hour' if hourly else 'day'} before.",
     )
 
 

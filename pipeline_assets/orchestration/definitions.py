@@ -10,7 +10,9 @@ from pipeline_assets.orchestration.profiling import build_run_profile
 from pipeline_assets.orchestration.raw import build_raw
 from pipeline_assets.orchestration.registry import build_model_version
 from pipeline_assets.orchestration.shards import build_tensor_shards
+from pipeline_assets.orchestration.sources import build_sources
 from pipeline_assets.orchestration.statistics import build_feature_statistics
+from pipeline_assets.orchestration.timed_definitions import timed_definitions
 from pipeline_assets.orchestration.tracking import build_tracking, tracking_key
 from pipeline_assets.orchestration.training import build_trained_model
 from pipeline_assets.orchestration.validated import build_validated
@@ -19,9 +21,12 @@ from pipeline_assets.spec import UseCase
 
 def use_case_definitions(use_case: UseCase) -> dg.Definitions:
     """Assets, checks, jobs, schedule and sensor of a use case."""
+    if use_case.time is not None:
+        return timed_definitions(use_case)
     assets = [
         build_raw(use_case),
         build_validated(use_case),
+        *build_sources(use_case),
         build_features(use_case),
         build_feature_statistics(use_case),
         build_tensor_shards(use_case),

@@ -11,13 +11,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import dagster as dg
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 
 from pipeline_assets.lake import Version
 from pipeline_assets.orchestration.check_results import over_partitions, restored_checks
 from pipeline_assets.orchestration.failures import GateError, is_own, is_transient
 from pipeline_assets.orchestration.recording import partition_materialisation, upstream_pointers
 from pipeline_assets.orchestration.resources import Platform
-from pipeline_assets.orchestration.stage import WHOLE, StageRun, stage_run, told_to_dagster
+from pipeline_assets.orchestration.stage import (
+    WHOLE,
+    Neighbours,
+    StageRun,
+    stage_run,
+    told_to_dagster,
+)
 from pipeline_assets.profiling import profile
 from pipeline_assets.spec import UseCase
 
@@ -77,15 +84,18 @@ def each_partition(
     assets = [key.path[-1] for key in context.assets_def.keys]
     pointers = upstream_pointers(context)
     with profile() as profiler:
+        among = Neighbours()
         runs = [
-            StageRun(context, platform, use_case, profiler, key, quiet=True) for key in sorted(keys)
+            StageRun(context, platform, use_case, profiler, key, among=among)
+            for key in sorted(keys)
         ]
         kept = _up_to_date(runs, assets, inputs) if _is_retry(context) else {}
         missing = [run for run in runs if run.key not in kept]
         if kept:
             context.log.info(f"{len(kept)} of {len(runs)} partitions were published before: kept")
-        if together is not None and missing:
-            _try_together(context, missing, together)
+        ready = [run for run in missing if _has_inputs(run, inputs)]
+        if together is not None and ready:
+            _try_together(context, ready, together)
         outcomes = [*kept.values(), *_make(context, missing, body)]
     outcomes.sort(key=lambda outcome: outcome.run.key)
     yield from over_partitions({o.run.key: o.checks for o in outcomes})
@@ -156,7 +166,7 @@ def _try_together(
 
 
 def _is_retry(context: dg.AssetExecutionContext) -> bool:
-    return context.retry_number > 0 or context.run.parent_run_id is not None
+    return context.retry_number > 0 or PARENT_RUN_ID_TAG in context.run.tags
 
 
 def _up_to_date(
@@ -171,11 +181,7 @@ def _up_to_date(
         ]
         if any(version is None for version in versions):
             continue
-        try:
-            inputs(run)
-        except Exception:  # noqa: BLE001
-            # The same error comes again, and is told then, when the partition is made.
-            run.begin_again()
+        if not _has_inputs(run, inputs):
             continue
         found = [version for version in versions if version is not None]
         if all(_is_made_from(version, run) for version in found):
@@ -187,6 +193,17 @@ def _up_to_date(
         else:
             run.begin_again()
     return kept
+
+
+def _has_inputs(run: StageRun, inputs: Callable[[StageRun], object]) -> bool:
+    """Note the inputs of a partition; false where one is missing."""
+    try:
+        inputs(run)
+    except Exception:  # noqa: BLE001
+        # The same error comes again, and is told then, when the partition is made.
+        run.begin_again()
+        return False
+    return True
 
 
 def _is_made_from(version: Version, run: StageRun) -> bool:

@@ -62,7 +62,12 @@ def partition_materialisation(
 
 
 def _hash_of(run: StageRun, asset: str) -> str:
-    """Dagster's hash of the data versions of the upstream partitions, in order of their keys."""
+    """Dagster's hash of the data versions of the upstream partitions, in order of their keys.
+
+    Of an asset without partitions it is the data version itself.
+    """
+    if asset in run.whole:
+        return run.inputs[asset]
     versions = {
         name.partition("@")[2] or run.partition: version
         for name, version in run.inputs.items()

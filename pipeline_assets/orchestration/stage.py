@@ -7,6 +7,7 @@ range of partitions becomes one run of each is in `each_partition`.
 import shutil
 from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,14 @@ class MixedInputs(ValueError):
     """Inputs of one asset that do not belong together."""
 
 
+@dataclass
+class Neighbours:
+    """What the runs of several partitions in one step have in common."""
+
+    read: dict[tuple[str, str], Version | None] = field(default_factory=dict)
+    """(asset, partition) to the version that was current when it was first asked for."""
+
+
 class StageRun:
     """The run of one asset (or of assets that are computed together), for one partition."""
 
@@ -41,7 +50,7 @@ class StageRun:
         profiler: ProfileInProgress,
         key: str = WHOLE,
         *,
-        quiet: bool = False,
+        among: Neighbours | None = None,
     ) -> None:
         """Begin the run.
 
@@ -51,7 +60,7 @@ class StageRun:
             use_case: whose asset it is.
             profiler: of the step.
             key: of the partition; `all` for assets that have none.
-            quiet: tell nothing of its own, as one of many.
+            among: the partitions that the step makes besides this one.
         """
         self.context = context
         self.platform = platform
@@ -61,21 +70,33 @@ class StageRun:
         """Name of the partition in the lake."""
         self.inputs: dict[str, str] = {}
         """Asset to the data version read."""
+        self.whole: set[str] = set()
+        """Inputs that have no partitions although this asset has."""
         self.ancestors: dict[str, dict[str, Any]] = {}
         """Asset to data version and rows, for the inputs and all that they were made from."""
         self._profiler = profiler
-        self._quiet = quiet
+        self._among = among
         self._open: list[StagedVersion] = []
 
     def tell(self, message: str) -> None:
         """Log what is of interest where this partition is all that the step makes."""
-        if not self._quiet:
+        if self._among is None:
             self.context.log.info(message)
 
-    def require(self, asset: str) -> Version:
-        """The published version of an upstream asset, noted as an input of what is published here."""
-        version = self.platform.dataset(self.use_case.name, asset).require(self.partition)
+    def require(self, asset: str, *, whole: bool = False) -> Version:
+        """The published version of an upstream asset, noted as an input of what is published here.
+
+        Args:
+            asset: upstream.
+            whole: it has no partitions, whether or not this asset has.
+        """
+        partition = WHOLE if whole else self.partition
+        version = self._current(asset, partition)
+        if version is None:
+            version = self.platform.dataset(self.use_case.name, asset).require(partition)
         self.note_input(asset, version)
+        if whole:
+            self.whole.add(asset)
         self.tell(
             f"reading {self.use_case.name}/{asset} {version.data_version}: {version.rows:,} rows"
         )
@@ -87,14 +108,23 @@ class StageRun:
         Partitions that have none are left out: before the data begin, and where a day is missing.
         """
         time = self.use_case.time
-        dataset = self.platform.dataset(self.use_case.name, asset)
         found: dict[str, Version] = {}
         for key in history_keys(time, self.key, count) if time is not None else ():
-            version = dataset.current(partition_name(key))
+            version = self._current(asset, partition_name(key))
             if version is not None:
                 found[key] = version
                 self.inputs[f"{asset}@{version.manifest.partition}"] = version.data_version
         return found
+
+    def _current(self, asset: str, partition: str) -> Version | None:
+        dataset = self.platform.dataset(self.use_case.name, asset)
+        if self._among is None:
+            return dataset.current(partition)
+        # All partitions of a step see one state of what is upstream, and it is read once.
+        read = self._among.read
+        if (asset, partition) not in read:
+            read[asset, partition] = dataset.current(partition)
+        return read[asset, partition]
 
     def note_input(self, asset: str, version: Version) -> None:
         """Note a version that this stage reads, and all that it was made from.
@@ -102,16 +132,31 @@ class StageRun:
         Raises:
             MixedInputs: two inputs were made from different versions of the same asset.
         """
+        self._note_ancestors(asset, version, "")
+        self.inputs[asset] = version.data_version
+
+    def note_partition(self, asset: str, version: Version) -> None:
+        """Note a version of one of several partitions that this stage reads, with what it was made from.
+
+        Raises:
+            MixedInputs: as `note_input`, for the same partition.
+        """
+        at = f"@{version.manifest.partition}"
+        self._note_ancestors(asset, version, at)
+        self.inputs[f"{asset}{at}"] = version.data_version
+
+    def _note_ancestors(self, asset: str, version: Version, at: str) -> None:
         made_from = version.manifest.metadata.get("ancestors", {})
         own = {"data_version": version.data_version, "rows": version.rows}
-        for name, fact in {**made_from, asset: own}.items():
+        for upstream, fact in {**made_from, asset: own}.items():
+            name = f"{upstream}{at}"
             known = self.ancestors.setdefault(name, fact)
             if known["data_version"] != fact["data_version"]:
                 raise MixedInputs(
-                    f"{asset} was made from {name} {fact['data_version']}, another input of this asset "
-                    f"from {known['data_version']}: materialise everything between {name} and this asset"
+                    f"{asset}{at} was made from {name} {fact['data_version']}, another input of this "
+                    f"asset from {known['data_version']}: materialise everything between {name} and "
+                    "this asset"
                 )
-        self.inputs[asset] = version.data_version
 
     def localised(self, version: Version, folder: Path) -> Path:
         """The files of a version on this machine: in place for a local lake, else copied to `folder`."""
@@ -133,6 +178,7 @@ class StageRun:
     def begin_again(self) -> None:
         """Forget the inputs noted, and drop what was staged."""
         self.inputs.clear()
+        self.whole.clear()
         self.ancestors.clear()
         self.leave_open(keep=False)
 

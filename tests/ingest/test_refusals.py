@@ -120,8 +120,8 @@ def test_a_source_that_changes_while_it_is_read(landing, monkeypatch, split_byte
     path = landing.write("a.csv", HEADER + "1,x,2\n" * 1000)
     look = run.make_plan
 
-    def grow(*arguments):
-        plan = look(*arguments)
+    def grow(*arguments, **options):
+        plan = look(*arguments, **options)
         with path.open("a") as file:
             file.write("2,y,3\n")
         return plan
@@ -136,9 +136,9 @@ def test_a_file_that_arrives_while_others_are_read(landing, monkeypatch):
     landing.write("a.csv", HEADER + "1,x,2\n")
     look = run.make_plan
 
-    def arrive(*arguments):
+    def arrive(*arguments, **options):
         landing.write("b.csv", HEADER)
-        return look(*arguments)
+        return look(*arguments, **options)
 
     monkeypatch.setattr(run, "make_plan", arrive)
     assert "while it was being read: landing/b.csv is new" in refused(landing)

@@ -1,0 +1,29 @@
+"""All definitions of one use case with `time`: its data by day or hour, its models by training date."""
+
+import dagster as dg
+
+from pipeline_assets.orchestration.automation import build_data_jobs, build_data_schedule
+from pipeline_assets.orchestration.features import build_features
+from pipeline_assets.orchestration.raw import build_raw
+from pipeline_assets.orchestration.shards import build_tensor_shards
+from pipeline_assets.orchestration.sources import build_sources
+from pipeline_assets.orchestration.timed_models import timed_model_definitions
+from pipeline_assets.orchestration.validated import build_validated
+from pipeline_assets.spec import UseCase
+
+
+def timed_definitions(use_case: UseCase) -> dg.Definitions:
+    """Assets, checks, jobs and schedule of a use case with `time`."""
+    jobs = build_data_jobs(use_case)
+    data = dg.Definitions(
+        assets=[
+            build_raw(use_case),
+            build_validated(use_case),
+            *build_sources(use_case),
+            build_features(use_case),
+            build_tensor_shards(use_case),
+        ],
+        jobs=[jobs.data, jobs.replay],
+        schedules=[build_data_schedule(use_case, jobs)],
+    )
+    return dg.Definitions.merge(data, timed_model_definitions(use_case))

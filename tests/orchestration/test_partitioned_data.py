@@ -1,0 +1,87 @@
+"""Data by day: the same bytes in a range or day by day, staleness as far as windows reach, failures of single days."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.orchestration.conftest import failure_text
+from tests.orchestration.timed_use_case import DATA, TimedProject, day, timed_project
+
+DAYS = 6
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[TimedProject]:
+    with timed_project(tmp_path, days=DAYS) as made:
+        yield made
+
+
+def test_a_range_and_single_days_give_the_same_and_nothing_is_stale(tmp_path: Path):
+    with timed_project(tmp_path / "range", days=DAYS) as whole:
+        result = whole.days(0, DAYS - 1)
+        assert result.success, failure_text(result)
+        in_one = {asset: whole.published(asset) for asset in DATA}
+        assert {asset: list(versions) for asset, versions in in_one.items()} == dict.fromkeys(
+            DATA, whole.all_days(0, DAYS - 1)
+        )
+        assert {asset: whole.recorded(asset) for asset in DATA} == in_one
+        assert whole.stale() == {}
+    with timed_project(tmp_path / "days", days=DAYS) as single:
+        for number in range(DAYS):
+            result = single.one_day(number)
+            assert result.success, failure_text(result)
+        assert {asset: single.published(asset) for asset in DATA} == in_one
+        assert {asset: single.recorded(asset) for asset in DATA} == in_one
+        assert single.stale() == {}
+
+
+def test_corrected_days_make_stale_as_far_as_windows_reach(project: TimedProject):
+    assert project.days(0, DAYS - 1).success
+    before = project.published("features")
+    project.land(2, seed=1)
+    assert project.one_day(2, assets=("raw",)).success
+    assert project.stale() == {"validated": [day(2)], "rejected": [day(2)]}
+    assert project.one_day(2, job="replay").success
+    affected = [day(2), day(3), day(4)]
+    assert project.stale() == {"features": affected}
+    result = project.days(2, 4)
+    assert result.success, failure_text(result)
+    assert project.stale() == {}
+    after = project.published("features")
+    assert [key for key in after if after[key] != before[key]] == affected
+
+
+def test_the_same_again_in_one_run_leaves_nothing_stale(project: TimedProject):
+    assert project.days(0, DAYS - 1).success
+    before = {asset: project.published(asset) for asset in DATA}
+    project.land(2)
+    assert project.days(1, 3).success
+    assert project.one_day(2).success
+    assert {asset: project.published(asset) for asset in DATA} == before
+    assert project.stale() == {}
+
+
+def test_one_bad_day_keeps_no_other_back_and_a_retry_makes_it_alone(project: TimedProject):
+    good = [key for key in project.all_days(0, DAYS - 1) if key != day(3)]
+    path = project.land(3)
+    path.write_bytes(b"PAR1 this is not what it says")
+    failed = project.days(0, DAYS - 1)
+    assert not failed.success
+    said = failure_text(failed)
+    assert f"1 of {DAYS} partitions failed, the others are published: {day(3)}: IngestError" in said
+    assert path.name in said
+    assert list(project.published("raw")) == good
+    assert project.recorded("raw") == project.published("raw")
+    assert project.published("validated") == {}
+
+    project.land(3)
+    again = project.days(0, DAYS - 1, tags={"dagster/parent_run_id": failed.run_id})
+    assert again.success, failure_text(again)
+    manifests = {
+        key: project.lake.dataset("payments", "raw").require(key).manifest.run_id
+        for key in project.all_days(0, DAYS - 1)
+    }
+    assert manifests == {**dict.fromkeys(good, failed.run_id), day(3): again.run_id}
+    assert project.recorded("raw") == project.published("raw")
+    assert project.stale() == {}

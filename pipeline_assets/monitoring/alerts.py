@@ -10,7 +10,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,16 +28,29 @@ _logger = logging.getLogger(__name__)
 class AlertResult:
     """What became of an alert on one channel."""
 
+    position: int
+    """Place among the channels, from 1."""
     channel: str
-    """Position (from 1) and scheme, e.g. "2 (mailto)"; never the URL."""
+    """Position and scheme, e.g. "2 (mailto)"; never the URL."""
     sent: bool
     """True where the channel accepted it."""
     error: str | None = None
     """Why not, without secrets."""
+    hopeless: bool = False
+    """True where trying again is of no use: the URL itself is wrong."""
+
+
+class _UnknownChannel(Exception):
+    """A URL that apprise cannot read."""
 
 
 def send_alert(
-    channels: Sequence[str], title: str, body: str, *, level: Level = "failure"
+    channels: Sequence[str],
+    title: str,
+    body: str,
+    *,
+    level: Level = "failure",
+    only: Collection[int] | None = None,
 ) -> list[AlertResult]:
     """Send one alert to all channels, one after another; never raises.
 
@@ -47,20 +60,35 @@ def send_alert(
         title: one line.
         body: plain text.
         level: how grave it is.
+        only: positions (from 1) of the channels to send to; all by default.
     """
     results = []
     for position, channel in enumerate(channels, start=1):
+        if only is not None and position not in only:
+            continue
         scheme = channel.split("://", 1)[0] if "://" in channel else "unknown"
         name = f"{position} ({scheme})"
-        error = _send(channel, title, body, level)
+        hopeless = False
+        try:
+            error = _send(channel, title, body, level)
+        except _UnknownChannel as reason:
+            error, hopeless = str(reason), True
         if error is not None:
             _logger.warning("alert %r was not sent to channel %s: %s", title, name, error)
-        results.append(AlertResult(channel=name, sent=error is None, error=error))
+        results.append(
+            AlertResult(
+                position=position,
+                channel=name,
+                sent=error is None,
+                error=error,
+                hopeless=hopeless,
+            )
+        )
     return results
 
 
 def _send(channel: str, title: str, body: str, level: Level) -> str | None:
-    """Send to one channel; return why it failed, or None."""
+    """Send to one channel; return why it failed, or None. Raises `_UnknownChannel` for a wrong URL."""
     if channel.startswith(LOG_FILE):
         try:
             _append(Path(channel.removeprefix(LOG_FILE)), title, body, level)
@@ -70,6 +98,8 @@ def _send(channel: str, title: str, body: str, level: Level) -> str | None:
     try:
         with _quiet():
             return _notify(channel, title, body, level)
+    except _UnknownChannel:
+        raise
     # Plugins are third-party code, and whatever they raise would replace the failure that the alert
     # is about. Messages of theirs may quote the URL, so only the type is told.
     except Exception as error:  # noqa: BLE001
@@ -81,7 +111,7 @@ def _notify(channel: str, title: str, body: str, level: Level) -> str | None:
 
     sender = apprise.Apprise()
     if not sender.add(channel):
-        return "apprise does not know this kind of URL, or it is incomplete"
+        raise _UnknownChannel("apprise does not know this kind of URL, or it is incomplete")
     kind = {
         "info": apprise.NotifyType.INFO,
         "warning": apprise.NotifyType.WARNING,

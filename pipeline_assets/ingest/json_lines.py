@@ -19,6 +19,10 @@ class _Number(str):
     """A number as it is written; a string would lose the difference inside nested values."""
 
 
+class _RepeatedKey(Exception):
+    """An object that says two things of one key; the argument is the key."""
+
+
 class JsonLinesParser:
     """Turns buffers of UTF-8 into batches; a key that an object lacks is a missing value.
 
@@ -32,7 +36,10 @@ class JsonLinesParser:
         self.codec, self.names, self._nulls = codec, names, frozenset(null_values)
         self._known = frozenset(names)
         self._decoder = json.JSONDecoder(
-            parse_float=_Number, parse_int=_Number, parse_constant=_Number
+            parse_float=_Number,
+            parse_int=_Number,
+            parse_constant=_Number,
+            object_pairs_hook=_object,
         )
         self.unknown: set[str] = set()
         """Keys seen that no contract column has."""
@@ -71,6 +78,8 @@ class JsonLinesParser:
             value = self._decoder.decode(text)
         except json.JSONDecodeError as error:
             return f"invalid JSON: {error.msg} at character {error.pos + 1}"
+        except _RepeatedKey as error:
+            return f"repeated key: {error.args[0]!r}"
         except RecursionError:
             return "invalid JSON: nested too deeply"
         if type(value) is not dict:
@@ -90,6 +99,17 @@ class JsonLinesParser:
         if "\\u" in text and any(item is not None and not _is_unicode(item) for item in row):
             return "invalid JSON: half of a surrogate pair"
         return row
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _RepeatedKey(key)
+            seen.add(key)
+    return found
 
 
 def json_text(value: Any) -> str:

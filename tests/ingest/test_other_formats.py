@@ -53,6 +53,22 @@ def test_json_lines_that_are_no_objects(landing):
     ]
 
 
+def test_json_lines_with_a_repeated_key_are_malformed_at_any_depth(landing):
+    lines = [
+        '{"id": 1, "name": "x", "id": 2}',
+        '{"id": 3, "name": {"a": 1, "b": [{"a": 1, "\\u0061": 2}]}}',
+        '{"id": 4, "name": {"id": 5}}',
+    ]
+    landing.write("a.jsonl", "\n".join(lines))
+    raw = landing.ingest("jsonl")
+    assert raw.rows() == [("4", '{"id": 5}', None)]
+    assert [bad[1:] for bad in raw.malformed()] == [
+        (1, "repeated key: 'id'", lines[0]),
+        (2, "repeated key: 'a'", lines[1]),
+    ]
+    assert raw.result.malformed_by_reason == {"repeated key": 2}
+
+
 def test_json_lines_split_anywhere(landing):
     landing.write("a.jsonl", "".join(f'{{"id": {i}, "extra": "{i}"}}\n' for i in range(500)))
     whole, split = landing.ingest("jsonl"), landing.ingest("jsonl", split_bytes=1024)

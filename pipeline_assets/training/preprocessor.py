@@ -12,6 +12,9 @@ MISSING, UNKNOWN, FIRST_KNOWN = 0, 1, 2
 """Category indices: missing, not in the vocabulary, and the first of the vocabulary."""
 
 
+_SMALLEST_STD = 1 / torch.finfo(torch.float32).max
+
+
 class Preprocessed(NamedTuple):
     """What models compute with."""
 
@@ -40,8 +43,9 @@ class Preprocessor(nn.Module):
         mean = [_or(feature.mean, 0.0) for feature in config.numeric]
         std = [_or(feature.std, 0.0) for feature in config.numeric]
         median = [_or(feature.median, centre) for feature, centre in zip(config.numeric, mean)]
-        # A standard deviation below float32's resolution at the mean is rounding, not variation.
-        constant = [s <= 1e-6 * abs(m) or s == 0 for s, m in zip(std, mean)]
+        # A standard deviation below float32's resolution at the mean is rounding, not variation; nor has
+        # float32 a finite number to scale one below about 3e-39 with.
+        constant = [s <= max(1e-6 * abs(m), _SMALLEST_STD) for s, m in zip(std, mean)]
         scale = [0.0 if still else 1 / s for still, s in zip(constant, std)]
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))

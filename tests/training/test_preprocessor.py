@@ -66,6 +66,20 @@ def test_config_from_statistics() -> None:
     assert config.categorical[0].vocabulary == (2, 1)
 
 
+@pytest.mark.parametrize("std", [1e-300, 5e-324, 1e-39, 2.9e-39])
+def test_a_variation_too_small_for_a_finite_scale_counts_as_constant(std: float) -> None:
+    feature = NumericFeature(name="a", mean=0.0, std=std, median=0.0)
+    preprocessor = Preprocessor(PreprocessorConfig(numeric=(feature,)))
+    out = preprocessor(torch.tensor([[0.0], [1e-38], [7.0]]), torch.zeros(3, 0).long()).numeric
+    assert np.all(out.numpy() == 0)
+
+
+def test_the_smallest_variation_that_can_be_scaled_is() -> None:
+    feature = NumericFeature(name="a", mean=0.0, std=4e-39, median=0.0)
+    preprocessor = Preprocessor(PreprocessorConfig(numeric=(feature,)))
+    assert torch.isfinite(preprocessor.scale).all() and (preprocessor.scale > 0).all()
+
+
 @pytest.mark.parametrize("mean", [0.0, 1e9])
 def test_a_feature_that_only_varies_by_rounding_counts_as_constant(mean: float) -> None:
     std = abs(mean) * 1e-8

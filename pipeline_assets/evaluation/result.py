@@ -93,6 +93,9 @@ class SliceGroup(_Result):
 
     feature: str
     group: str
+    """A category, or in words: a range, the other values, the missing ones."""
+    in_words: bool = False
+    """`group` is no category."""
     rows: int
     label_rate: float
     mean_probability: float
@@ -102,12 +105,8 @@ class SliceGroup(_Result):
 
     @property
     def title(self) -> str:
-        """For people, e.g. `geography = Germany`."""
-        return (
-            f"{self.feature} = {self.group}"
-            if not self.group.startswith(("below", "from", "missing", "other"))
-            else f"{self.feature} {self.group}"
-        )
+        """For people, e.g. `geography = Germany`, `age from 30 to below 45`."""
+        return f"{self.feature} {'' if self.in_words else '= '}{self.group}"
 
 
 class FeatureImportance(_Result):

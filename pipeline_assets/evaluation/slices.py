@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,16 @@ MOST_GROUPS = 20
 """Categories shown of one feature, most frequent in training first; the others are one group."""
 
 
+class Group(NamedTuple):
+    """Some rows of the test split."""
+
+    name: str
+    mask: NDArray[np.bool_]
+    """[rows]"""
+    in_words: bool
+    """The name is no category but says which values these are."""
+
+
 def judge_slices(
     judged: Judged, model: Scored, encoding: Encoding, use_case: UseCase, seed: int
 ) -> list[SliceGroup]:
@@ -35,7 +45,7 @@ def judge_slices(
             if cut.feature in categorical
             else numeric_groups(values, cut.bins)
         )
-        for name, mask in groups:
+        for name, mask, in_words in groups:
             labels, probabilities = judged.labels[mask], judged.probabilities["model"][mask]
             scored = Scored(labels, probabilities, model.threshold)
             drawn = resample({"model": scored}, samples=settings.bootstrap_samples, seed=seed)
@@ -43,6 +53,7 @@ def judge_slices(
                 SliceGroup(
                     feature=cut.feature,
                     group=name,
+                    in_words=in_words,
                     rows=len(labels),
                     label_rate=float(labels.mean()),
                     mean_probability=float(probabilities.mean()),
@@ -64,10 +75,8 @@ def worst_slice(groups: Sequence[SliceGroup], metric: str) -> SliceGroup | None:
     return min(candidates, key=lambda item: item[0])[1] if candidates else None
 
 
-def numeric_groups(
-    values: NDArray[np.float32], bins: list[float] | None
-) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """(name, mask [rows]) of each group that has rows. Without bins, quartiles of the values.
+def numeric_groups(values: NDArray[np.float32], bins: list[float] | None) -> Iterator[Group]:
+    """Each group that has rows. Without bins, quartiles of the values.
 
     A value that equals an edge belongs to the group above it.
     """
@@ -85,27 +94,25 @@ def numeric_groups(
     for number in range(len(edges) + 1):
         mask = present & (groups == number)
         if mask.any():
-            yield _range(inner, number), mask
+            yield Group(_range(inner, number), mask, True)
     if not present.all():
-        yield "missing", ~present
+        yield Group("missing", ~present, True)
 
 
-def categorical_groups(
-    hashes: NDArray[np.int64], encoding: CategoricalEncoding
-) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """(name, mask [rows]) of each group that has rows: the categories, the others, missing."""
+def categorical_groups(hashes: NDArray[np.int64], encoding: CategoricalEncoding) -> Iterator[Group]:
+    """Each group that has rows: the categories, the others, missing."""
     codes = encoding.codes(hashes)
     shown = min(len(encoding.values), MOST_GROUPS)
     for code in range(shown):
         mask = codes == code
         if mask.any():
-            yield encoding.value(code), mask
+            yield Group(encoding.value(code), mask, False)
     other = codes >= shown
     if other.any():
-        yield "other values", other
+        yield Group("other values", other, True)
     missing = codes < 0
     if missing.any():
-        yield "missing", missing
+        yield Group("missing", missing, True)
 
 
 def _range(bins: list[float], number: int) -> str:

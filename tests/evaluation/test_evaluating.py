@@ -13,13 +13,14 @@ from pipeline_assets.evaluation.baselines import (
     majority,
     xgboost,
 )
-from pipeline_assets.evaluation.encoding import Encoding, NumericEncoding
+from pipeline_assets.evaluation.encoding import CategoricalEncoding, Encoding, NumericEncoding
 from pipeline_assets.evaluation.evaluating import evaluate_rows
 from pipeline_assets.evaluation.gating import gate
 from pipeline_assets.evaluation.leakage import permuted_labels
-from pipeline_assets.evaluation.result import Evaluation
+from pipeline_assets.evaluation.result import Evaluation, SliceGroup
 from pipeline_assets.evaluation.rows import ArrayRows, Block, gather
-from pipeline_assets.evaluation.slices import numeric_groups
+from pipeline_assets.evaluation.slices import categorical_groups, numeric_groups
+from pipeline_assets.shards.hashing import hash_categories
 
 
 def test_the_best_possible_area_is_that_of_the_truth_and_no_one_passes_it_by_much(evaluation):
@@ -213,9 +214,28 @@ def test_a_strong_feature_is_no_leak_by_permuted_labels(seed):
     assert found.passed, found.reason
 
 
+def test_categories_are_named_as_such_whatever_they_begin_with():
+    names = ["from abroad", "missing", "other", "below stairs"]
+    hashes = hash_categories(names)
+    encoding = CategoricalEncoding(name="place", values=tuple(names), hashes=tuple(hashes.tolist()))
+    values = np.array([*hashes, 0, 12345], dtype=np.int64)
+    groups = list(categorical_groups(values, encoding))
+    titles = [
+        SliceGroup(
+            feature="place", group=group.name, in_words=group.in_words, rows=1, label_rate=0,
+            mean_probability=0, metrics={}, judged=True,
+        ).title
+        for group in groups
+    ]  # fmt: skip
+    assert titles == [
+        "place = from abroad", "place = missing", "place = other", "place = below stairs",
+        "place other values", "place missing",
+    ]  # fmt: skip
+
+
 def test_ages_on_an_edge_belong_above_it_and_missing_is_a_group():
     values = np.array([29.9, 30, 44, 45, np.nan], dtype=np.float32)
-    groups = {name: mask.tolist() for name, mask in numeric_groups(values, [30, 45])}
+    groups = {name: mask.tolist() for name, mask, _ in numeric_groups(values, [30, 45])}
     assert groups == {
         "below 30": [True, False, False, False, False],
         "from 30 to below 45": [False, True, True, False, False],

@@ -15,6 +15,9 @@ from pipeline_assets.ingest.text_stream import BLOCK_BYTES, open_source
 from pipeline_assets.spec import Source
 from pipeline_assets.spec.credentials import without_credentials
 
+UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload", ".inprogress")
+"""Ends of names that programs give to files while they write them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFile:
@@ -42,7 +45,7 @@ def discover(source: Source, *, hashes: bool = True) -> list[SourceFile]:
 
     Args:
         source: its `uri` is a file, a folder (taken with its subfolders) or a glob. Names that begin
-            with `_` or `.` are skipped.
+            with `_` or `.`, or end like those of unfinished files, are skipped.
         hashes: read every file, here and now, for its SHA-256. `ingest` does without: its tasks hash
             what they read.
 
@@ -60,7 +63,8 @@ def discover(source: Source, *, hashes: bool = True) -> list[SourceFile]:
     if not files:
         raise IngestError(
             f"source {source.uri}: the folder or glob holds no files "
-            "(names that begin with _ or . are skipped); put files there or change source.uri"
+            "(names that begin with _ or ., or end in .tmp or .part, are skipped); put files there or "
+            "change source.uri"
         )
     if hashes:
         with ThreadPoolExecutor(8) as pool:
@@ -110,6 +114,13 @@ def refuse_changes(before: Iterable[SourceFile], after: Iterable[SourceFile]) ->
         )
 
 
+def is_left_out(relative: str) -> bool:
+    """Whether a path below a source's folder is hidden (`_`, `.`) or named as unfinished (`.tmp`, `.part`)."""
+    return relative.endswith(UNFINISHED) or any(
+        part.startswith(("_", ".")) for part in relative.split("/")
+    )
+
+
 def _list(fs: AbstractFileSystem, path: str) -> tuple[str, list[str]]:
     """The folder that names are relative to, and the paths of all files."""
     if any(character in path for character in "*?[") and not fs.exists(path):
@@ -126,12 +137,7 @@ def _list(fs: AbstractFileSystem, path: str) -> tuple[str, list[str]]:
             f"source {fs.unstrip_protocol(path)}: nothing is there; "
             "check source.uri, or declare source.demo to generate landing files"
         )
-    hidden = ("_", ".")
-    return root, [
-        str(p)
-        for p in found
-        if not any(part.startswith(hidden) for part in _relative(root, str(p)).split("/"))
-    ]
+    return root, [str(p) for p in found if not is_left_out(_relative(root, str(p)))]
 
 
 def _describe(fs: AbstractFileSystem, root: str, path: str) -> SourceFile:

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from pipeline_assets.orchestration.arrivals import build_arrivals_sensor
 from pipeline_assets.orchestration.automation import build_data_jobs, build_data_schedule
 from pipeline_assets.orchestration.features import build_features
 from pipeline_assets.orchestration.raw import build_raw
@@ -25,5 +26,6 @@ def timed_definitions(use_case: UseCase) -> dg.Definitions:
         ],
         jobs=[jobs.data, jobs.replay],
         schedules=[build_data_schedule(use_case, jobs)],
+        sensors=[build_arrivals_sensor(use_case, jobs.data)],
     )
     return dg.Definitions.merge(data, timed_model_definitions(use_case))

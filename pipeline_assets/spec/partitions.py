@@ -56,6 +56,15 @@ def partition_keys(time: Time, first: str, last: str) -> list[str]:
     return _from_to(time, first, last)
 
 
+def is_over(time: Time, key: str, now: dt.datetime) -> bool:
+    """Whether the partition lies within the data's time and has ended by `now` (with a time zone)."""
+    try:
+        _check_inside(time, key)
+    except PartitionError:
+        return False
+    return partition_bounds(time, key)[1] <= now
+
+
 def history_keys(time: Time, key: str, count: int) -> list[str]:
     """Return the keys of the `count` partitions before `key`, in order; fewer where the data begin later."""
     begin, end = _begin(time), _position(time, key)

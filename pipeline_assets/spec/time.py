@@ -13,6 +13,20 @@ PLACEHOLDER = "{partition}"
 """Stands for the partition's key in the source's `uri`."""
 
 
+class Arrivals(SpecModel):
+    """How the place that `source.uri` names is watched for files of partitions."""
+
+    every: Duration = dt.timedelta(seconds=30)
+    """Least time between two looks."""
+    settle: Duration = dt.timedelta(seconds=60)
+    """A file is complete when it has not changed for so long, and not since the look before."""
+    success_marker: str | None = None
+    """Name of the file, beside a partition's files, that declares them complete, such as `_SUCCESS` or
+    `{partition}.done`; none by default."""
+    runs_per_look: int = Field(default=10, ge=1)
+    """Runs requested at most in one look; what is left waits for the next."""
+
+
 class Time(SpecModel):
     """When events happen, and how they are cut into partitions.
 
@@ -34,6 +48,8 @@ class Time(SpecModel):
     """Labels are known so long after their event; before that they enter no feature and no training."""
     unique_lookback: Duration = dt.timedelta(days=1)
     """A key must not have occurred in the raw partitions that lie so far back; `0d` looks at none."""
+    arrivals: Arrivals = Arrivals()
+    """How the sensor finds files of new partitions."""
 
     @field_validator("timezone")
     @classmethod

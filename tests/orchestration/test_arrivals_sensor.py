@@ -1,0 +1,47 @@
+"""The arrival sensor's requests are runs of the data job, one for the files of each range."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from pipeline_assets.orchestration.resources import Platform
+from tests.orchestration.conftest import failure_text
+from tests.orchestration.timed_use_case import TimedProject, day, timed_project
+
+
+def tick(project: TimedProject, cursor: str | None) -> dg.SensorResult:
+    sensor = project.definitions().resolve_sensor_def("payments_arrivals")
+    context = dg.build_sensor_context(
+        instance=project.instance, cursor=cursor, resources={"platform": Platform()}
+    )
+    result: Any = sensor(context)
+    return result
+
+
+def test_arrived_files_become_published_partitions(tmp_path: Path):
+    changes = {"time": {"arrivals": {"settle": "0s"}}}
+    with timed_project(tmp_path, changes, days=3) as project:
+        project.land(5)
+        seen = tick(project, None)
+        requests = list(seen.run_requests or [])
+        assert [request.partition_key for request in requests] == [None, day(5)]
+        for request in requests:
+            result = project.run(
+                "data", partition_key=request.partition_key, tags=dict(request.tags)
+            )
+            assert result.success, failure_text(result)
+        assert list(project.published("tensor_shards")) == [*project.all_days(0, 2), day(5)]
+
+        nothing = tick(project, seen.cursor)
+        assert not nothing.run_requests
+        assert nothing.skip_reason is not None
+        assert nothing.skip_reason.skip_message == "no new files"
+
+        project.land(4)
+        waits = tick(project, seen.cursor)
+        assert f"not complete yet: {day(4)}" in str(waits.skip_reason)
+        (late,) = list(tick(project, waits.cursor).run_requests or [])
+        assert late.partition_key == day(4)
+        assert late.tags["pipeline_assets/arrival"] == "late"
+        assert late.tags["pipeline_assets/arrival_why"].startswith(f"{day(4)}.parquet arrived late")

@@ -209,7 +209,7 @@ def _midnight(time: Time, day: dt.date) -> dt.datetime:
 
 def _day(key: str) -> dt.date:
     try:
-        day = dt.datetime.strptime(key, "%Y-%m-%d").date()
+        day = dt.date.fromisoformat(key)
     except ValueError:
         day = None
     if day is None or day.isoformat() != key:
@@ -219,7 +219,7 @@ def _day(key: str) -> dt.date:
 
 def _hour(key: str) -> dt.datetime:
     try:
-        hour = dt.datetime.strptime(key, HOUR_FORMAT).replace(tzinfo=dt.UTC)
+        hour = dt.datetime.fromisoformat(f"{key[:10]}T{key[11:]}").replace(tzinfo=dt.UTC)
     except ValueError:
         hour = None
     if hour is None or hour.minute or hour.strftime(HOUR_FORMAT) != key:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pipeline_assets.command.errors import CommandError
 from pipeline_assets.demo_data import ensure_demo_data
 from pipeline_assets.environments import Environment
-from pipeline_assets.ingest.landed import landed_partitions
+from pipeline_assets.ingest.landing import landed_partitions
 from pipeline_assets.spec import UseCase
 from pipeline_assets.spec.partitions import contiguous_ranges, first_training_date
 from pipeline_assets.spec.training_dates import TrainingDateError, training_partitions
@@ -39,7 +39,7 @@ def launches(use_case: UseCase, environment: Environment) -> list[Launch]:
     written = ensure_demo_data(source, home=environment.home)
     if written:
         print(f"no source at {use_case.source.uri}: generated {written['rows']:,} rows", flush=True)
-    landed = landed_partitions(source, time)
+    landed = landed_partitions(source.uri, time)
     if not landed:
         raise CommandError(
             f"{use_case.name}: no file of {use_case.source.uri} is of a partition from {time.start} on"

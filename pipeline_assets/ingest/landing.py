@@ -11,7 +11,7 @@ from fsspec.core import url_to_fs
 from pipeline_assets.ingest.errors import IngestError
 from pipeline_assets.ingest.sources import is_left_out
 from pipeline_assets.spec import Time
-from pipeline_assets.spec.partitions import PartitionError, key_of_name
+from pipeline_assets.spec.partitions import PartitionError, key_of_name, partition_keys
 from pipeline_assets.spec.time import PLACEHOLDER
 
 _SPECIAL = re.compile(r"\{partition\}|[*?\[]")
@@ -77,6 +77,22 @@ def list_landing(uri: str, time: Time) -> Landing:
             continue  # 2018-02-30 is no day: some other file
         partitions.setdefault(key, []).append(_landed(str(name), info))
     return Landing(partitions=partitions, paths=frozenset(map(str, found)))
+
+
+def landed_partitions(uri: str, time: Time) -> list[str]:
+    """Return the keys of the partitions within `time` that have at least one file, in order.
+
+    Raises:
+        IngestError: the place may not be listed.
+    """
+    return [key for key in sorted(list_landing(uri, time).partitions) if _is_within(time, key)]
+
+
+def _is_within(time: Time, key: str) -> bool:
+    try:
+        return bool(partition_keys(time, key, key))
+    except PartitionError:
+        return False
 
 
 def _landed(path: str, info: Mapping[str, Any]) -> LandedFile:

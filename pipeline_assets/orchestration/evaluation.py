@@ -1,22 +1,36 @@
 """evaluation_report: metrics with intervals, baselines, slices and plots; the gate is asked before publishing."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from pipeline_assets.orchestration.assets import code_version, stage_asset
+from pipeline_assets.orchestration.columns_along import columns_along
 from pipeline_assets.orchestration.failures import require_gate
 from pipeline_assets.orchestration.metadata import markdown_table, picture
-from pipeline_assets.orchestration.stage import stage_run
+from pipeline_assets.orchestration.stage import StageRun, stage_run
 from pipeline_assets.orchestration.tracking import Tracking, tracking_key
+from pipeline_assets.orchestration.training_sets import (
+    ALL,
+    combined_versions,
+    model_code,
+    model_key,
+    model_options,
+    training_set_dep,
+    training_shards,
+)
 from pipeline_assets.spec import UseCase
 from pipeline_assets.spec.credentials import without_credentials
 
+if TYPE_CHECKING:
+    from pipeline_assets.evaluation.baselines import Fitted
+    from pipeline_assets.statistics.model import FeatureStatistics
+
 GATE = "beats_minimum_and_baseline"
 PERMUTED = "permuted_labels_give_chance"
-INPUTS = ("trained_model", "tensor_shards", "feature_statistics")
 
 
 def build_evaluation_report(use_case: UseCase) -> dg.AssetsDefinition:
@@ -29,9 +43,14 @@ def build_evaluation_report(use_case: UseCase) -> dg.AssetsDefinition:
         "evaluation_report",
         stage="evaluation",
         kinds={"xgboost", "scikitlearn"},
-        deps=[*INPUTS, "features"],
+        deps=[
+            "trained_model",
+            "feature_statistics",
+            training_set_dep(use_case, "tensor_shards", ALL),
+            training_set_dep(use_case, "features", ALL),
+        ],
         description="The model and its baselines on the untouched test split.",
-        code_version=code_version(use_case.evaluation, use_case.seed),
+        code_version=code_version(use_case.evaluation, use_case.seed, *model_code(use_case)),
         check_specs=[
             dg.AssetCheckSpec(GATE, asset=key, blocking=True),
             dg.AssetCheckSpec(
@@ -42,6 +61,7 @@ def build_evaluation_report(use_case: UseCase) -> dg.AssetsDefinition:
             ),
         ],
         required_resource_keys={"platform", "engine", mlflow_key},
+        **model_options(use_case),
     )
     def evaluation_report(
         context: dg.AssetExecutionContext,
@@ -57,37 +77,26 @@ def build_evaluation_report(use_case: UseCase) -> dg.AssetsDefinition:
         platform = context.resources.platform
         tracking: Tracking = getattr(context.resources, mlflow_key)
         with (
-            stage_run(context, platform, use_case) as run,
+            stage_run(context, platform, use_case, model_key(context, use_case)) as run,
             tempfile.TemporaryDirectory(prefix="pipeline_assets_evaluation_") as folder,
         ):
-            model, shards, statistics_version = (run.require(asset) for asset in INPUTS)
+            model = run.require("trained_model")
+            shard_folder = training_shards(run, Path(folder) / "shards", ALL)
             statistics = FeatureStatistics.from_dict(
-                statistics_version.read_json("statistics.json")
+                run.require("feature_statistics").read_json("statistics.json")
             )
-            model_folder, shard_folder = (
-                run.localised(model, Path(folder) / "model"),
-                run.localised(shards, Path(folder) / "shards"),
-            )
-            baselines = []
-            if platform.environment.engine.kind != "sail":
-                from pipeline_assets.engine import engine_name, read_version
-                from pipeline_assets.evaluation.spark_baselines import spark_baselines
-
-                session = context.resources.engine.session
-                if engine_name(session) == "spark":
-                    features = read_version(session, run.require("features"))
-                    baselines = spark_baselines(features, statistics, use_case)
+            along = columns_along(run)
             evaluation = evaluate(
-                model_folder,
+                run.localised(model, Path(folder) / "model"),
                 shard_folder,
                 statistics,
                 use_case,
                 seed=use_case.seed,
                 truth=true_probabilities(platform.located(use_case.source)),
-                data_versions={
-                    asset: fact["data_version"] for asset, fact in run.ancestors.items()
-                },
-                other_baselines=baselines,
+                data_versions=combined_versions(run.ancestors),
+                other_baselines=spark_baselines_of(run, statistics),
+                carried=along.carried,
+                excluded=along.excluded,
             )
             staged = run.stage("evaluation_report")
             staged.write_bytes("evaluation.json", evaluation.to_json().encode())
@@ -158,3 +167,16 @@ def build_evaluation_report(use_case: UseCase) -> dg.AssetsDefinition:
             )
 
     return evaluation_report
+
+
+def spark_baselines_of(run: StageRun, statistics: "FeatureStatistics") -> "Sequence[Fitted]":
+    """Baselines that Spark trains, where Spark is the engine and one version holds all rows."""
+    if run.use_case.time is not None or run.platform.environment.engine.kind == "sail":
+        return ()
+    from pipeline_assets.engine import engine_name, read_version
+    from pipeline_assets.evaluation.spark_baselines import spark_baselines
+
+    session = run.context.resources.engine.session
+    if engine_name(session) != "spark":
+        return ()
+    return spark_baselines(read_version(session, run.require("features")), statistics, run.use_case)

@@ -6,8 +6,13 @@ from pathlib import Path
 import dagster as dg
 
 from pipeline_assets.orchestration.assets import code_version, stage_asset
-from pipeline_assets.orchestration.stage import stage_run
+from pipeline_assets.orchestration.stage import StageRun, stage_run
 from pipeline_assets.orchestration.tracking import Tracking, tracking_key
+from pipeline_assets.orchestration.training_sets import (
+    combined_versions,
+    model_key,
+    model_options,
+)
 from pipeline_assets.spec import UseCase
 from pipeline_assets.spec.credentials import without_credentials
 
@@ -25,6 +30,7 @@ def build_model_version(use_case: UseCase) -> dg.AssetsDefinition:
         description=f"Registered version of the model {use_case.model_name}.",
         code_version=code_version(use_case.registry),
         required_resource_keys={"platform", mlflow_key},
+        **model_options(use_case),
     )
     def model_version(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         from pipeline_assets.evaluation.result import Evaluation
@@ -33,7 +39,7 @@ def build_model_version(use_case: UseCase) -> dg.AssetsDefinition:
         platform = context.resources.platform
         tracking: Tracking = getattr(context.resources, mlflow_key)
         with (
-            stage_run(context, platform, use_case) as run,
+            stage_run(context, platform, use_case, model_key(context, use_case)) as run,
             tempfile.TemporaryDirectory(prefix="pipeline_assets_registry_") as folder,
         ):
             model, report = run.require("trained_model"), run.require("evaluation_report")
@@ -46,9 +52,9 @@ def build_model_version(use_case: UseCase) -> dg.AssetsDefinition:
                 tracking_uri=tracking.tracking_uri,
                 mlflow_run_id=tracking.run_id,
                 dagster_run_id=context.run.run_id,
-                data_versions={
-                    asset: fact["data_version"] for asset, fact in run.ancestors.items()
-                },
+                data_versions=combined_versions(run.ancestors),
+                training_date=None if use_case.time_split is None else run.key,
+                challenger=_is_newest(run),
             )
             context.instance.add_run_tags(context.run.run_id, {"mlflow_run_id": tracking.run_id})
             staged = run.stage("model_version")
@@ -66,10 +72,18 @@ def build_model_version(use_case: UseCase) -> dg.AssetsDefinition:
                 {
                     "registered_model": registered.name,
                     "version": registered.version,
-                    "alias": registered.alias,
+                    "alias": registered.alias or "none: a later training date is registered",
                     "model_uri": registered.model_uri,
                     "mlflow_run_id": registered.mlflow_run_id,
                 },
             )
 
     return model_version
+
+
+def _is_newest(run: StageRun) -> bool:
+    """Whether no model of a later training date is registered: a backtest's past dates challenge nobody."""
+    dataset = run.platform.dataset(run.use_case.name, "model_version")
+    return run.use_case.time_split is None or all(
+        name <= run.partition for name in dataset.partitions()
+    )

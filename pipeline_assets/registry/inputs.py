@@ -25,10 +25,17 @@ class InputError(ValueError):
 
 
 def serving_contract(use_case: UseCase) -> Contract:
-    """The contract of what is served: the columns that features read, in their order, no row rules."""
+    """The contract of what is served: the columns that features read, in their order, no row rules.
+
+    Rolling features follow as numbers that may be missing: one row does not tell an entity's past, so
+    they come from whoever keeps it.
+    """
     used = {name for feature in use_case.features.columns for name in columns_of(feature.sql)}
-    contract = use_case.contract
+    contract = use_case.joined_contract
     columns = [column for column in contract.columns if column.name in used]
+    columns += [
+        Column(name=name, type="float64", nullable=True) for name in use_case.features.rolling_names
+    ]
     return contract.model_copy(update={"columns": columns, "rows": []})
 
 

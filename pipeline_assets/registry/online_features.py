@@ -26,16 +26,20 @@ _ROW = "_row"
 
 
 class OnlineFeatures:
-    """Computes the features of a use case from validated columns. Safe to use from several threads."""
+    """Computes the features of a use case from validated columns, and takes rolling ones as they come.
+
+    Safe to use from several threads.
+    """
 
     def __init__(self, use_case: UseCase) -> None:
-        self._numeric = [feature.name for feature in use_case.features.numeric]
+        self._numeric = use_case.features.numeric_names
         self._categorical = [feature.name for feature in use_case.features.categorical]
         self._expressions = [
             f"CAST(({feature.sql}) AS {'DOUBLE' if feature.kind == 'numeric' else 'STRING'}) "
             f"AS `{feature.name}`"
             for feature in use_case.features.columns
         ]
+        self._expressions += [f"`{name}`" for name in use_case.features.rolling_names]
 
     def compute(self, table: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Contract columns [n] to (numeric float32 [n, F], category hashes int64 [n, C]), in row order.

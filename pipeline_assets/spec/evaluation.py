@@ -90,7 +90,7 @@ class Evaluation(SpecModel):
     metrics: list[BusinessMetric] = []
     """Business metrics, beside the usual ones."""
     exclude_known: list[str] = []
-    """Carried columns that identify an entity: test rows of one of whose positive rows the label is
+    """Carried columns (or features) that identify an entity: test rows of one of whose positive rows the label is
     known by the day of the row, back to the start of training, are left out. Needs `time_split`."""
     permutation_repeats: int = Field(default=3, ge=1)
     """Repeats of the permutation feature importance."""

@@ -92,6 +92,11 @@ class Features(SpecModel):
         return [*(feature.name for feature in self.numeric), *self.rolling_names]
 
     @property
+    def columns_along(self) -> list[str]:
+        """Columns of the feature table that business metrics are given: carried ones, and single rows' features."""
+        return [*self.carried, *(feature.name for feature in self.columns)]
+
+    @property
     def categorical(self) -> list[Feature]:
         """Categorical features in order."""
         return [feature for feature in self.columns if feature.kind == "categorical"]

@@ -6,8 +6,9 @@ by the clock: in the week after clocks went forward that is a day earlier.
 """
 
 import datetime as dt
+import hashlib
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -108,41 +109,67 @@ def split_text(use_case: UseCase) -> str:
     return ", ".join(f"{format_duration(length)} {what}" for length, what in periods if length)
 
 
+def dealt_partitions(use_case: UseCase, keys: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Deal whole partitions to train, validation and test by hash of their keys, in the split's shares.
+
+    For a use case with `time` and without `time_split`. Partitions of training then lie after some of the
+    test: such a test is too good, because the future is known.
+
+    Raises:
+        TrainingDateError: a part gets no partition.
+    """
+    split = use_case.split
+    dealt: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    for key in sorted(keys):
+        digest = hashlib.sha256(f"{use_case.split_seed}:{key}".encode()).digest()
+        share = int.from_bytes(digest[:8], "big") / 2**64
+        train, validation = split.train, split.train + split.validation
+        role = "train" if share < train else "validation" if share < validation else "test"
+        dealt[role].append(key)
+    empty = [role for role, own in dealt.items() if not own]
+    if empty:
+        raise TrainingDateError(
+            f"of {len(keys)} partitions of {use_case.name} none falls to {' and '.join(empty)}: publish "
+            "more partitions, or declare a time_split"
+        )
+    return {role: tuple(own) for role, own in dealt.items()}
+
+
 def require_published(
-    needed: TrainingPartitions,
+    use_case: UseCase,
+    needed: Mapping[str, Sequence[str]],
     published: Collection[str],
     *,
-    use_case: UseCase,
+    of: str,
     asset: str,
-    roles: Sequence[str] = ("train", "validation", "test"),
 ) -> None:
-    """Refuse a training date some of whose partitions are not published. Empty ones are published, too.
+    """Refuse a training set some of whose partitions are not published. Empty ones are published, too.
 
     Args:
-        needed: the partitions of the training date.
-        published: keys of the published partitions of `asset`.
         use_case: whose they are.
+        needed: role (train, validation, test or a word of the caller) to keys.
+        published: keys of the published partitions of `asset`.
+        of: what needs them, e.g. `training date 2018-08-08`.
         asset: that the message speaks of.
-        roles: that are needed.
 
     Raises:
         TrainingDateError: names the missing partitions, by role.
     """
     assert use_case.time is not None
-    gaps = {role: [key for key in needed.roles[role] if key not in published] for role in roles}
-    if not any(gaps.values()):
+    gaps = {role: [key for key in keys if key not in published] for role, keys in needed.items()}
+    count = sum(map(len, gaps.values()))
+    if not count:
         return
     named = "; ".join(
         f"{role}: {', '.join(_range(*ends) for ends in contiguous_ranges(use_case.time, keys))}"
         for role, keys in gaps.items()
         if keys
     )
-    count = sum(map(len, gaps.values()))
+    many = count > 1
     raise TrainingDateError(
-        f"training date {needed.date} of {use_case.name} needs {count} partition"
-        f"{'s' if count > 1 else ''} of {asset} that "
-        f"{'are' if count > 1 else 'is'} not published ({named}): materialise "
-        f"{'them' if count > 1 else 'it'} first. A partition without any event is published empty"
+        f"{of} of {use_case.name} needs {count} partition{'s' if many else ''} of {asset} that "
+        f"{'are' if many else 'is'} not published ({named}): materialise {'them' if many else 'it'} "
+        "first. A partition without any event is published empty"
     )
 
 

@@ -94,7 +94,7 @@ class UseCase(SpecModel):
     @model_validator(mode="after")
     def _known_entities_fit(self) -> "UseCase":
         known = self.evaluation.exclude_known
-        missing = [name for name in known if name not in self.features.carried]
+        missing = [name for name in known if name not in self.features.columns_along]
         if missing:
             raise ValueError(
                 f"evaluation.exclude_known: {missing[0]!r} does not go along with the features; "

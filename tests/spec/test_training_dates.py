@@ -10,6 +10,7 @@ from pipeline_assets.spec import UseCase
 from pipeline_assets.spec.partitions import partition_bounds, partition_keys
 from pipeline_assets.spec.training_dates import (
     TrainingDateError,
+    dealt_partitions,
     require_published,
     training_partitions,
 )
@@ -93,12 +94,24 @@ def test_dates_outside_the_data_are_refused() -> None:
 def test_missing_partitions_are_named_by_role() -> None:
     case = use_case()
     needed = training_partitions(case, "2018-08-08")
+    of = {"of": "training date 2018-08-08", "asset": "tensor_shards"}
     published = set(needed.train + needed.validation + needed.test)
-    require_published(needed, published, use_case=case, asset="tensor_shards")
+    require_published(case, needed.roles, published, **of)
     published -= {"2018-07-22", "2018-07-23", "2018-07-25", "2018-08-14"}
     message = r"needs 4 partitions of tensor_shards .*train: 2018-07-22 to 2018-07-23, 2018-07-25; test: 2018-08-14"
     with pytest.raises(TrainingDateError, match=message):
-        require_published(needed, published, use_case=case, asset="tensor_shards")
-    fitting = ("train", "validation")
+        require_published(case, needed.roles, published, **of)
     published |= set(needed.train)
-    require_published(needed, published, use_case=case, asset="tensor_shards", roles=fitting)
+    require_published(case, {"train": needed.train}, published, **of)
+
+
+def test_partitions_are_dealt_by_their_keys_alone() -> None:
+    case = use_case().model_copy(update={"time_split": None})
+    keys = days("2018-04-01", 200)
+    dealt = dealt_partitions(case, keys)
+    assert sorted(sum(dealt.values(), ())) == sorted(keys)
+    assert len(dealt["train"]) == pytest.approx(140, abs=20)
+    fewer = dealt_partitions(case, keys[:150])
+    assert set(fewer["test"]) == set(dealt["test"]) & set(keys[:150])
+    with pytest.raises(TrainingDateError, match="of 1 partitions of cards none falls to"):
+        dealt_partitions(case, keys[:1])

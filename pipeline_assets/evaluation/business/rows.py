@@ -24,14 +24,14 @@ class ScoredRows:
     day: NDArray[np.datetime64] | None = None
     """[rows], the day of the event in the use case's time zone; None likewise."""
     columns: Mapping[str, NDArray] = field(default_factory=dict)
-    """The columns that the features carry, by name, each [rows]."""
+    """Carried columns and features of single rows, by name, each [rows]."""
 
     def column(self, name: str) -> NDArray:
-        """A carried column. Raises `ValueError` that says how to carry it."""
+        """A column that goes along. Raises `ValueError` that says how to carry one."""
         if name not in self.columns:
             has = ", ".join(self.columns) or "none"
             raise ValueError(
-                f"column {name!r} does not go along with the features (carried: {has}): add it to "
+                f"column {name!r} does not go along with the test rows (there are: {has}): add it to "
                 "features.carried and materialise features again"
             )
         return self.columns[name]

@@ -85,3 +85,65 @@ def test_one_bad_day_keeps_no_other_back_and_a_retry_makes_it_alone(project: Tim
     assert manifests == {**dict.fromkeys(good, failed.run_id), day(3): again.run_id}
     assert project.recorded("raw") == project.published("raw")
     assert project.stale() == {}
+
+
+def test_a_day_without_a_file_and_days_without_rows(project: TimedProject):
+    (project.home / "landing" / f"{day(1)}.parquet").unlink()
+    (project.home / "landing" / f"{day(2)}.parquet").write_bytes(b"")
+    project.land(3, rows=0)
+    failed = project.days(0, DAYS - 1)
+    said = failure_text(failed)
+    assert f"1 of {DAYS} partitions failed" in said
+    assert f"landing/{day(1)}*.parquet: the folder or glob holds no files" in said
+    assert list(project.published("raw")) == [
+        k for k in project.all_days(0, DAYS - 1) if k != day(1)
+    ]
+
+    result = project.days(2, DAYS - 1)
+    assert result.success, failure_text(result)
+    rows = {
+        key: project.lake.dataset("payments", "tensor_shards").require(key).rows
+        for key in project.all_days(2, DAYS - 1)
+    }
+    assert rows == {day(2): 0, day(3): 0, day(4): 40, day(5): 40}
+    assert project.stale() == {}
+
+
+def test_a_gate_stops_its_day_only_and_its_check_names_it(project: TimedProject):
+    project.edit(lambda attributes: attributes["contract"].update(table={"min_rows": 10}))
+    project.land(3, rows=5)
+    failed = project.days(0, DAYS - 1)
+    said = failure_text(failed)
+    assert f"1 of {DAYS} partitions failed" in said
+    assert f"{day(3)}: GateError" in said
+    assert list(project.published("validated")) == [
+        key for key in project.all_days(0, DAYS - 1) if key != day(3)
+    ]
+    assert project.recorded("validated") == project.published("validated")
+    (check,) = [
+        evaluation
+        for evaluation in failed.get_asset_check_evaluations()
+        if evaluation.check_name == "min_rows"
+    ]
+    assert not check.passed
+    assert check.description == f"failed for 1 of {DAYS} partitions: {day(3)}"
+
+    project.land(3)
+    assert project.one_day(3, assets=("raw",)).success
+    again = project.days(0, DAYS - 1, tags={"dagster/parent_run_id": failed.run_id})
+    assert again.success, failure_text(again)
+    made = {
+        key: project.lake.dataset("payments", "validated").require(key).manifest.run_id
+        for key in project.all_days(0, DAYS - 1)
+    }
+    assert made == {
+        key: again.run_id if key == day(3) else failed.run_id
+        for key in project.all_days(0, DAYS - 1)
+    }
+    (check,) = [
+        evaluation
+        for evaluation in again.get_asset_check_evaluations()
+        if evaluation.check_name == "min_rows"
+    ]
+    assert check.description == f"passed for {DAYS} partitions"
+    assert project.stale() == {}

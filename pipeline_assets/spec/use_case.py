@@ -92,6 +92,18 @@ class UseCase(SpecModel):
         return self
 
     @model_validator(mode="after")
+    def _training_dates_fit(self) -> "UseCase":
+        time = self.time
+        if time is None or self.time_split is None or time.partition == "daily":
+            return self
+        if time.timezone != "UTC":
+            raise ValueError(
+                f"time_split of hourly partitions, which are cut in UTC, needs time.timezone UTC, "
+                f"not {time.timezone}: training dates begin at midnight there"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _known_entities_fit(self) -> "UseCase":
         known = self.evaluation.exclude_known
         missing = [name for name in known if name not in self.features.columns_along]

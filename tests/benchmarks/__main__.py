@@ -4,7 +4,15 @@ import argparse
 import subprocess
 import sys
 
-BENCHMARKS = ("engine_start", "validation", "chain", "loader", "churn_quality")
+BENCHMARKS = (
+    "engine_start",
+    "validation",
+    "chain",
+    "rolling",
+    "loader",
+    "churn_quality",
+    "fraud_quality",
+)
 
 
 def main() -> int:

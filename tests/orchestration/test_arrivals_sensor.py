@@ -10,13 +10,16 @@ from tests.orchestration.conftest import failure_text
 from tests.orchestration.timed_use_case import TimedProject, day, timed_project
 
 
-def tick(project: TimedProject, cursor: str | None) -> dg.SensorResult:
-    sensor = project.definitions().resolve_sensor_def("payments_arrivals")
+def tick(project: TimedProject, cursor: str | None) -> Any:
+    """What the daemon gets: requests with their partitions resolved, the cursor, or the reason to skip."""
+    definitions = project.definitions()
     context = dg.build_sensor_context(
-        instance=project.instance, cursor=cursor, resources={"platform": Platform()}
+        instance=project.instance,
+        cursor=cursor,
+        definitions=definitions,
+        resources={"platform": Platform()},
     )
-    result: Any = sensor(context)
-    return result
+    return definitions.resolve_sensor_def("payments_arrivals").evaluate_tick(context)
 
 
 def test_arrived_files_become_published_partitions(tmp_path: Path):
@@ -35,12 +38,11 @@ def test_arrived_files_become_published_partitions(tmp_path: Path):
 
         nothing = tick(project, seen.cursor)
         assert not nothing.run_requests
-        assert nothing.skip_reason is not None
-        assert nothing.skip_reason.skip_message == "no new files"
+        assert nothing.skip_message == "no new files"
 
         project.land(4)
         waits = tick(project, seen.cursor)
-        assert f"not complete yet: {day(4)}" in str(waits.skip_reason)
+        assert f"not complete yet: {day(4)}" in str(waits.skip_message)
         (late,) = list(tick(project, waits.cursor).run_requests or [])
         assert late.partition_key == day(4)
         assert late.tags["pipeline_assets/arrival"] == "late"

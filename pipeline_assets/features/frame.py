@@ -6,11 +6,12 @@ Nothing is computed here beyond the plan, except to find out which expression fa
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline_assets.contract.casts import quote_name, quote_text
 from pipeline_assets.features.semantics import label_value
+from pipeline_assets.features.table import timed_schema
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -49,18 +50,17 @@ def feature_frame(source: DataFrame, use_case: UseCase, *, labelled: bool) -> Da
     )
 
 
-def target_frame(source: DataFrame, use_case: UseCase) -> DataFrame:
-    """Select `_row_id`, `_time`, `label`, the features of single rows, and the carried columns.
+def target_frame(source: DataFrame, use_case: UseCase, more: Sequence[Column] = ()) -> DataFrame:
+    """Select `_row_id`, `_time`, `label`, the features of single rows, the carried columns, and `more`.
 
     Numeric features are float32 here, infinite where beyond it, null where missing. For a use case with
-    a `time` block; raises like `feature_frame`.
+    a `time` block whose expressions were checked by `check_expressions`.
     """
     from pyspark.sql import functions as F
 
     if use_case.time is None:
         raise ValueError(f"use case {use_case.name} has no `time`")
     features = use_case.features
-    _check_features(source, features.columns)
     return source.select(
         "_row_id",
         F.col(quote_name(use_case.time.column)).alias("_time"),
@@ -70,6 +70,26 @@ def target_frame(source: DataFrame, use_case: UseCase) -> DataFrame:
             for f in features.columns
         ),
         *(F.col(quote_name(name)) for name in features.carried),
+        *more,
+    )
+
+
+def history_frame(source: DataFrame, use_case: UseCase, more: Sequence[Column]) -> DataFrame:
+    """Select the columns of `target_frame`, all null but `_row_id`, `_time` and `more`."""
+    from pyspark.sql import functions as F
+
+    if use_case.time is None:
+        raise ValueError(f"use case {use_case.name} has no `time`")
+    rolling = set(use_case.features.rolling_names)
+    return source.select(
+        "_row_id",
+        F.col(quote_name(use_case.time.column)).alias("_time"),
+        *(
+            F.lit(None).cast(kind).alias(name)
+            for name, kind in timed_schema(use_case)[2:]
+            if name not in rolling
+        ),
+        *more,
     )
 
 
@@ -78,12 +98,13 @@ def _numeric(feature: Feature) -> Column:
     return _expression(feature.sql).cast("double").cast("float").alias(feature.name)
 
 
-def check_rolling(source: DataFrame, use_case: UseCase) -> None:
-    """Analyse the expressions of the rolling features, reading no data.
+def check_expressions(source: DataFrame, use_case: UseCase) -> None:
+    """Analyse the expressions of all features, reading no data: best on an empty data frame.
 
     Raises:
         FeatureError: where the engine refuses an expression or its type does not fit its use.
     """
+    _check_features(source, use_case.features.columns)
     for about, sql, usable in _rolling_expressions(use_case):
         try:
             found = source.select(_expression(sql).alias("x")).dtypes[0][1]

@@ -1,9 +1,10 @@
 """Computes the feature tables of a range of partitions in one pass over their rows and their history.
 
 Columns: `_row_id`, `_time`, `label`, the features of single rows, the rolling ones, then what is carried
-along. Rows travel twice: the events, with what the rolling features need of them and nothing else, to
-the tasks of their entities; the features to the tasks that write. Each table has the same bytes whether
-its partition is computed by itself or in a range, on one engine or the other.
+along. Where the rows fit in one task, it does everything and no row travels. Otherwise rows travel twice:
+the events, with what the rolling features need of them and nothing else, to the tasks of their entities;
+the features to the tasks that write. Each table has the same bytes either way, whether its partition is
+computed by itself or in a range, on one engine or the other.
 """
 
 from __future__ import annotations
@@ -19,27 +20,34 @@ from pipeline_assets.engine.layout import Layout
 from pipeline_assets.features.compute import FeatureResult, refuse_problems
 from pipeline_assets.features.frame import (
     FeatureError,
-    check_rolling,
+    check_expressions,
     first_failing,
+    history_frame,
     label_sql,
     spark_errors,
     target_frame,
 )
-from pipeline_assets.features.rolling.assemble import SUMMARY_SCHEMA, OutputFile, WriteFiles
+from pipeline_assets.features.rolling.assemble import WriteFiles
+from pipeline_assets.features.rolling.files import (
+    ROW_ID,
+    SUMMARY_SCHEMA,
+    FeatureFiles,
+    OutputFile,
+)
 from pipeline_assets.features.rolling.kernel import TIME
 from pipeline_assets.features.rolling.plan import RollingPlan, rolling_plan
 from pipeline_assets.features.rolling.tasks import (
-    ROW_ID,
     ComputeFeatures,
     SendEvents,
     SendTargets,
     bucket_name,
 )
+from pipeline_assets.features.rolling.together import ComputeTogether
 from pipeline_assets.features.table import timed_lineage, timed_schema
 from pipeline_assets.spec.partitions import history_keys, history_partitions, partition_bounds
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
     from pipeline_assets.lake import StagedVersion, Version
     from pipeline_assets.spec.time import Time
@@ -52,8 +60,12 @@ ROWS_PER_TASK = 131_072
 """Rows that a task holds at a time: events of a unit of entities, or target rows to be written. A unit is
 larger where a single entity, or a single file, has more rows."""
 
+ROWS_TOGETHER = 2_000_000
+"""Rows, history included, up to which one task computes everything, at about 400 bytes a row. A range with
+more rows takes several jobs of this size, unless a partition and its history fill half of one."""
+
 ROWS_PER_PASS = 20_000_000
-"""Rows of one job over several partitions, history included. A longer range takes several jobs."""
+"""Rows of one job, history included, where many tasks share the work."""
 
 
 def compute_partition_features(
@@ -103,11 +115,19 @@ def _passes(
 ) -> Iterator[tuple[list[str], list[str]]]:
     """Yield (partitions, those before them that are only read) of each job."""
     time, count = cast("Time", use_case.time), history_partitions(use_case)
+    needed_by = {
+        key: {k for k in [*history_keys(time, key, count), key] if k in validated} for key in keys
+    }
+
+    def rows(read: set[str]) -> int:
+        return sum(validated[key].rows for key in read)
+
+    small = 2 * max(map(rows, needed_by.values()), default=0) <= ROWS_TOGETHER
+    limit = ROWS_TOGETHER if small else ROWS_PER_PASS
     current: list[str] = []
     read: set[str] = set()
-    for key in keys:
-        needed = {k for k in [*history_keys(time, key, count), key] if k in validated}
-        if current and sum(validated[k].rows for k in read | needed) > ROWS_PER_PASS:
+    for key, needed in needed_by.items():
+        if current and rows(read | needed) > limit:
             yield current, sorted(read - set(current))
             current, read = [], set()
         current.append(key)
@@ -129,63 +149,74 @@ class _Pass:
 
     def run(self) -> dict[str, FeatureResult]:
         plan = rolling_plan(self.use_case, label_sql(self.use_case))
-        layout, outputs = self._layout()
-        targets = self._read(self.keys)
-        frame = target_frame(targets, self.use_case)
-        events = self._read(list(self.versions))
-        check_rolling(events, self.use_case)
-        messages = _in_tasks(frame, SendTargets(layout=layout), MESSAGE_SCHEMA)
-        if plan.groups:
-            messages = messages.union(self._computed(events, plan, layout))
-        write = WriteFiles(
-            files=tuple(outputs),
-            columns=tuple(name for name, _ in timed_schema(self.use_case)),
-            numeric=tuple(self.use_case.features.numeric_names),
-            groups=tuple(tuple(group.names) for group in plan.groups),
-        )
-        described = _in_tasks(messages.repartition(layout.tasks, ADDRESS), write, SUMMARY_SCHEMA)
-        summaries = [json.loads(row["summary"]) for row in self._collect(described, events)]
+        layout, files = self._layout()
+        check_expressions(self._read([]), self.use_case)
+        together = self.rows <= ROWS_TOGETHER
+        frame = self._together if together else self._distributed
+        described = frame(plan, layout, files)
+        summaries = [json.loads(row["summary"]) for row in self._collect(described)]
         return {key: self._result(key, summaries) for key in self.keys}
 
-    def _computed(self, events: DataFrame, plan: RollingPlan, layout: Layout) -> DataFrame:
-        """Messages with the rolling features of the target rows."""
+    @property
+    def rows(self) -> int:
+        """Rows that are read, history included."""
+        return sum(version.rows for version in self.versions.values())
+
+    def _together(self, plan: RollingPlan, layout: Layout, files: FeatureFiles) -> DataFrame:
+        """One task reads, computes and writes everything."""
+        inputs = self._kernel_inputs(plan)
+        frame = target_frame(self._read(self.keys), self.use_case, inputs)
+        history = [key for key in self.versions if key not in set(self.keys)]
+        if history and plan.groups:
+            frame = frame.union(history_frame(self._read(history), self.use_case, inputs))
+        compute = ComputeTogether(groups=plan.groups, layout=layout, files=files)
+        return _in_tasks(frame.coalesce(1), compute, SUMMARY_SCHEMA)
+
+    def _distributed(self, plan: RollingPlan, layout: Layout, files: FeatureFiles) -> DataFrame:
+        """Events go to the tasks of their entities, the features to the tasks that write."""
+        targets = target_frame(self._read(self.keys), self.use_case)
+        messages = _in_tasks(targets, SendTargets(layout=layout), MESSAGE_SCHEMA)
+        if plan.groups:
+            time = _column(self.time.column).alias(TIME)
+            events = self._read(list(self.versions))
+            needed = events.select(time, ROW_ID, *self._kernel_inputs(plan))
+            send = SendEvents(groups=plan.groups, buckets=self._buckets, layout=layout)
+            sent = _in_tasks(needed, send, MESSAGE_SCHEMA)
+            units = sent.repartition(self._buckets * len(plan.groups), ADDRESS)
+            compute = ComputeFeatures(groups=plan.groups, layout=layout)
+            messages = messages.union(_in_tasks(units, compute, MESSAGE_SCHEMA))
+        write = WriteFiles(files=files, groups=tuple(tuple(group.names) for group in plan.groups))
+        return _in_tasks(messages.repartition(layout.tasks, ADDRESS), write, SUMMARY_SCHEMA)
+
+    def _kernel_inputs(self, plan: RollingPlan) -> list[Column]:
+        """What the kernel needs, and which unit an entity belongs to."""
         from pyspark.sql import functions as F
 
-        rows = sum(version.rows for version in self.versions.values())
-        buckets = max(1, -(-rows // ROWS_PER_TASK))
-        needed = events.select(
-            F.col(quote_name(self.time.column)).alias(TIME),
-            ROW_ID,
-            *(F.expr(sql).alias(name) for name, sql in plan.columns.items()),
-            *(
-                F.pmod(
-                    F.xxhash64(*(F.expr(plan.columns[name]) for name in group.entity)),
-                    F.lit(buckets),
-                )
-                .cast("int")
-                .alias(bucket_name(number))
-                for number, group in enumerate(plan.groups)
-            ),
-        )
-        send = SendEvents(groups=plan.groups, buckets=buckets, layout=layout)
-        compute = ComputeFeatures(groups=plan.groups, layout=layout)
-        sent = _in_tasks(needed, send, MESSAGE_SCHEMA)
-        units = buckets * len(plan.groups)
-        return _in_tasks(sent.repartition(units, ADDRESS), compute, MESSAGE_SCHEMA)
+        inputs = [F.expr(sql).alias(name) for name, sql in plan.columns.items()]
+        for number, group in enumerate(plan.groups):
+            entity = [F.expr(plan.columns[name]) for name in group.entity]
+            bucket = F.pmod(F.xxhash64(*entity), F.lit(self._buckets)).cast("int")
+            inputs.append(bucket.alias(bucket_name(number)))
+        return inputs
 
-    def _layout(self) -> tuple[Layout, list[OutputFile]]:
+    @property
+    def _buckets(self) -> int:
+        """Units of entities per group."""
+        return max(1, -(-self.rows // ROWS_PER_TASK))
+
+    def _layout(self) -> tuple[Layout, FeatureFiles]:
         layout = Layout.of_rows(
             [partition_bounds(self.time, key) for key in self.keys],
             [self.versions[key].rows for key in self.keys],
             rows_per_file=ROWS_PER_FILE,
             rows_per_task=ROWS_PER_TASK,
         )
-        outputs = []
+        files = []
         for key, number in zip(self.keys, layout.files):
             staged = self.staged[key]
             for part in range(number):
                 path = f"rows/part-{part:05d}.parquet"
-                outputs.append(
+                files.append(
                     OutputFile(
                         partition=key,
                         uri=staged.path(path),
@@ -193,7 +224,11 @@ class _Pass:
                         storage_options=staged.storage_options,
                     )
                 )
-        return layout, outputs
+        return layout, FeatureFiles(
+            files=tuple(files),
+            columns=tuple(name for name, _ in timed_schema(self.use_case)),
+            numeric=tuple(self.use_case.features.numeric_names),
+        )
 
     def _read(self, keys: Sequence[str]) -> DataFrame:
         columns = [
@@ -208,13 +243,14 @@ class _Pass:
             return self.spark.createDataFrame([], schema)
         return self.spark.read.schema(schema).parquet(*uris)
 
-    def _collect(self, described: DataFrame, events: DataFrame) -> list[Any]:
+    def _collect(self, described: DataFrame) -> list[Any]:
         from pipeline_assets.engine import readable_errors
 
         try:
             with readable_errors(f"computing the features of {self.use_case.name}"):
                 return described.collect()
         except spark_errors() as error:
+            events = self._read(list(self.versions))
             raise first_failing(events, self.use_case, error) from error
 
     def _result(self, key: str, summaries: list[dict[str, Any]]) -> FeatureResult:
@@ -247,6 +283,12 @@ class _Pass:
             lineage=timed_lineage(self.use_case),
             infinite=infinite,
         )
+
+
+def _column(name: str) -> Column:
+    from pyspark.sql import functions as F
+
+    return F.col(quote_name(name))
 
 
 def _in_tasks(frame: DataFrame, function: Any, schema: str) -> DataFrame:

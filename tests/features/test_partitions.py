@@ -107,7 +107,7 @@ def test_one_by_one_or_in_a_range_in_any_tasks_gives_the_same_bytes(
     shuffled = table.take(np.random.default_rng(4).permutation(len(table)))
     elsewhere = Lake(lake.uri + "_shuffled")
     again = publish_validated(elsewhere, shuffled, case, files=3)
-    for name, rows in (("ROWS_PER_TASK", 100), ("ROWS_PER_PASS", 1500)):
+    for name, rows in (("ROWS_PER_TASK", 100), ("ROWS_PER_PASS", 1500), ("ROWS_TOGETHER", 0)):
         monkeypatch.setattr(partitions, name, rows)
     _, cut_up = publish_features(spark, elsewhere, DAYS[::-1], again, case)
     assert {k: v.data_version for k, v in cut_up.items()} == {
@@ -129,7 +129,13 @@ def test_a_large_partition_has_several_files(
 
 
 @pytest.mark.spark
-def test_both_engines_give_the_same_bytes(spark: Any, apache_spark: Any, lake: Lake) -> None:
+@pytest.mark.parametrize("together", [2_000_000, 0])
+def test_both_engines_give_the_same_bytes(
+    spark: Any, apache_spark: Any, lake: Lake, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one task, and in several: the card with a third of the events has a task that is larger."""
+    monkeypatch.setattr(partitions, "ROWS_TOGETHER", together)
+    monkeypatch.setattr(partitions, "ROWS_PER_TASK", 500)
     case = timed.use_case()
     validated = publish_validated(lake, timed.rows(), case)
     found = []

@@ -88,7 +88,7 @@ def rolling_plan(use_case: UseCase, label_sql: str) -> RollingPlan:
         for name, known in columns.items():
             if known == sql:
                 return name
-        name = f"_c{len(columns)}"
+        name = f"_rolling{len(columns)}"
         columns[name] = sql
         return name
 

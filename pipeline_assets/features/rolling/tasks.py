@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from pipeline_assets.engine.exchange import Message, addressed, chunks, pack, received
 from pipeline_assets.engine.layout import Layout
+from pipeline_assets.features.rolling.files import ROW_ID
 from pipeline_assets.features.rolling.kernel import TIME, rolling_features
 from pipeline_assets.features.rolling.plan import RollingGroup
 from pipeline_assets.lake.slots import task_slot
 
-ROW_ID = "_row_id"
 FILE = "_file"
 TARGETS = 0
 """Kind of the target rows' messages. Those of the features of group g have the kind g + 1."""

@@ -1,0 +1,54 @@
+"""A served model of a use case with rolling features takes them as they come."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline_assets.registry.inputs import InputError, serving_contract, to_arrow
+from pipeline_assets.registry.online_features import OnlineFeatures
+from pipeline_assets.spec import UseCase
+
+
+@pytest.fixture(scope="module")
+def use_case() -> UseCase:
+    return UseCase.model_validate(
+        {
+            "name": "cards",
+            "time": {"column": "at", "start": "2018-04-01"},
+            "source": {"uri": "landing/{partition}.parquet", "format": "parquet"},
+            "contract": {
+                "key": ["id"],
+                "columns": [
+                    {"name": "id", "type": "int64"},
+                    {"name": "at", "type": "timestamp"},
+                    {"name": "card", "type": "string"},
+                    {"name": "amount", "type": "float64", "min": 0},
+                    {"name": "fraud", "type": "int32"},
+                ],
+            },
+            "features": {
+                "label": {"column": "fraud"},
+                "columns": [{"name": "doubled", "kind": "numeric", "expression": "amount * 2"}],
+                "rolling": [
+                    {
+                        "name": "card",
+                        "entity": ["card"],
+                        "windows": ["1d", "7d"],
+                        "aggregations": [{"function": "count"}],
+                    }
+                ],
+            },
+        }
+    )
+
+
+def test_rolling_features_are_inputs_and_may_be_missing(use_case: UseCase) -> None:
+    contract = serving_contract(use_case)
+    assert contract.names == ["amount", "card_count_1d", "card_count_7d"]
+    rows = pd.DataFrame({"amount": [1.0, 2.5], "card_count_1d": [3.0, None]})
+    numeric, categorical = OnlineFeatures(use_case).compute(to_arrow(rows, contract))
+    np.testing.assert_array_equal(numeric[0], np.float32([2.0, 3.0, np.nan]))
+    np.testing.assert_array_equal(numeric[1], np.float32([5.0, np.nan, np.nan]))
+    assert categorical.shape == (2, 0)
+    with pytest.raises(InputError, match="columns are missing: amount"):
+        to_arrow(rows.drop(columns="amount"), contract)

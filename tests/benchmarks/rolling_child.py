@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from pipeline_assets.engine import start_session, stop_session
 from pipeline_assets.environments import EngineSettings
 from pipeline_assets.features.frame import label_sql
-from pipeline_assets.features.partitions import ROWS_PER_TASK, compute_partition_features
+from pipeline_assets.features.partition_job import ROWS_PER_TASK
+from pipeline_assets.features.partitions import compute_partition_features
 from pipeline_assets.features.rolling.kernel import rolling_features
 from pipeline_assets.features.rolling.plan import rolling_plan
 from pipeline_assets.lake import Lake, Version

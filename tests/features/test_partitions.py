@@ -11,7 +11,7 @@ import pytest
 import timed
 from timed import DAYS, publish_features, publish_validated, read
 
-from pipeline_assets.features import partitions
+from pipeline_assets.features import partition_job, partitions
 from pipeline_assets.features.frame import FeatureError, label_sql
 from pipeline_assets.features.rolling.kernel import rolling_features
 from pipeline_assets.features.rolling.plan import rolling_plan
@@ -107,8 +107,9 @@ def test_one_by_one_or_in_a_range_in_any_tasks_gives_the_same_bytes(
     shuffled = table.take(np.random.default_rng(4).permutation(len(table)))
     elsewhere = Lake(lake.uri + "_shuffled")
     again = publish_validated(elsewhere, shuffled, case, files=3)
-    for name, rows in (("ROWS_PER_TASK", 100), ("ROWS_PER_PASS", 1500), ("ROWS_TOGETHER", 0)):
-        monkeypatch.setattr(partitions, name, rows)
+    monkeypatch.setattr(partitions, "ROWS_PER_PASS", 1500)
+    monkeypatch.setattr(partition_job, "ROWS_PER_TASK", 100)
+    monkeypatch.setattr(partition_job, "ROWS_TOGETHER", 0)
     _, cut_up = publish_features(spark, elsewhere, DAYS[::-1], again, case)
     assert {k: v.data_version for k, v in cut_up.items()} == {
         k: v.data_version for k, v in together.items()
@@ -121,7 +122,7 @@ def test_a_large_partition_has_several_files(
     case, table = timed.use_case(), timed.rows()
     validated = publish_validated(lake, table, case)
     _, whole = publish_features(spark, lake, DAYS[1:3], validated, case)
-    monkeypatch.setattr(partitions, "ROWS_PER_FILE", 150)
+    monkeypatch.setattr(partition_job, "ROWS_PER_FILE", 150)
     _, parts = publish_features(spark, lake, DAYS[1:3], validated, case)
     for key in DAYS[1:3]:
         assert len(parts[key].files("rows", ".parquet")) == -(-validated[key].rows // 150)
@@ -134,8 +135,8 @@ def test_both_engines_give_the_same_bytes(
     spark: Any, apache_spark: Any, lake: Lake, together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one task, and in several: the card with a third of the events has a task that is larger."""
-    monkeypatch.setattr(partitions, "ROWS_TOGETHER", together)
-    monkeypatch.setattr(partitions, "ROWS_PER_TASK", 500)
+    monkeypatch.setattr(partition_job, "ROWS_TOGETHER", together)
+    monkeypatch.setattr(partition_job, "ROWS_PER_TASK", 500)
     case = timed.use_case()
     validated = publish_validated(lake, timed.rows(), case)
     found = []

@@ -154,6 +154,26 @@ def test_metrics_are_in_report_and_gate_for_model_and_baselines(
     assert f"{value:.4f}" in page and "entity card, k 60" in page
 
 
+def missed_share(rows: ScoredRows) -> float:
+    """Share of the positive rows that are not flagged: less is better."""
+    return float(1 - rows.flagged[rows.label > 0].mean())
+
+
+@pytest.mark.parametrize(("bound", "passed"), [(1.0, True), (0.0, False)])
+def test_the_gate_bounds_metrics_from_above_where_less_is_better(
+    splits, encoding, make_use_case, model, bound: float, passed: bool
+) -> None:
+    declared = {"name": "missed", "function": f"{__name__}:missed_share", "lower_is_better": True}
+    use_case = make_use_case(
+        metrics=[declared],
+        baselines=["majority"],
+        gate={"metric": "missed", "minimum": bound, "baseline": None},
+    )
+    found = evaluate_rows(model=model, **splits, encoding=encoding, use_case=use_case, seed=0)
+    assert found.verdict and found.verdict.passed == passed
+    assert "Missed" in found.verdict.reason and "at most" in found.verdict.reason
+
+
 @pytest.mark.parametrize(
     ("metric", "message"),
     [

@@ -77,7 +77,7 @@ class ParquetPart:
             # validated rows took 2.5 times as long and a fifth more space.
             compression="zstd",
             compression_level=1,
-            use_dictionary=_text_columns(self._schema),
+            use_dictionary=_text_columns(self._schema),  # pyright: ignore[reportArgumentType]
             store_schema=False,
             write_page_index=False,
         )

@@ -133,6 +133,67 @@ def test_a_broken_row_never_pushes_out_a_good_one(engine, lake):
     }  # fmt: skip
 
 
+def test_originals_are_verbatim_however_the_value_is_spelled(engine, lake):
+    contract = Contract(
+        key=["id"],
+        columns=[
+            Column(name="id", type="int64"),
+            Column(name="small", type="int32", nullable=True),
+            Column(name="day", type="date", nullable=True),
+            Column(name="share", type="float64", nullable=True),
+            Column(name="on", type="boolean", nullable=True),
+            Column(name="at", type="timestamp", nullable=True),
+            Column(name="text", type="string", nullable=True, severity="warn", max_length=1),
+        ],
+        table=TableRules(max_rejected_share=1),
+    )
+    moment = "2024-01-02 03:04:05+00"
+    rows = [
+        ("7", "1", "2024-01-02", "1.5", "yes", moment, "a"),
+        ("7", "-12", "2024-01-02", "1.50", "true", moment, "long"),
+        (" 7", "+1", " 2024-01-02 ", "NaN", "F", None, " a"),
+        ("007", "1.0", None, None, None, "2024-01-02", ""),
+        ("7.", "-0", "0001-01-01", "1e3", "1", None, None),
+        ("-9223372036854775808", "x", "9999-12-31", "", "", "", ""),
+    ]
+    raw = publish_raw(lake, contract, rows)
+    result, _, rejected = run_validation(engine, lake, contract, raw)
+    assert (result.rows_validated, result.violations["unique_key"]) == (1, 4)
+    originals = {line: json.loads(row["original"]) for line, row in by_line(rejected).items()}
+    assert originals == {
+        line: dict(zip(contract.names, row, strict=True)) for line, row in enumerate(rows, 1)
+        if line > 1
+    }  # fmt: skip
+    assert [sample["id"] for sample in result.samples["unique_key"]] == ["7", " 7", "007", "7."]
+
+
+def test_more_rules_than_bits_in_a_word(engine, lake):
+    columns = [Column(name=f"c{i}", type="string", max_length=i + 1) for i in range(60)]
+    contract = Contract(
+        key=["c0"],
+        columns=columns,
+        rows=[RowRule(name=f"r{i}", expression=f"c0 <> '{i}'", severity="warn") for i in range(9)],
+        table=TableRules(max_rejected_share=1),
+    )
+    long = [f"c{i}.max_length" for i in range(60)]
+    missing = [f"c{i}.nullable" for i in range(60)]
+    rows = [
+        ("3", *["b"] * 59),
+        ("4", *["x" * 99] * 59),
+        ("5", *[None] * 59),
+        ("3", *["b"] * 59),
+    ]
+    raw = publish_raw(lake, contract, rows, [(9, "?")])
+    result, _, rejected = run_validation(engine, lake, contract, raw)
+    assert {line: row["rules"] for line, row in by_line(rejected).items()} == {
+        2: [*long[1:], "r4"],
+        3: [*missing[1:], "r5"],
+        4: ["r3", "unique_key"],
+        9: ["malformed_line"],
+    }
+    assert result.violations["r3"] == 2 and result.rows_validated == 1
+
+
 def test_keys_of_several_columns(engine, lake):
     contract = Contract(
         key=["day", "seen", "flag", "name"],

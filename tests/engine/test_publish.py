@@ -17,6 +17,7 @@ from pipeline_assets.engine import (
     write_buckets,
     write_tasks,
 )
+from pipeline_assets.engine.bucketing import one_task_per_bucket
 from pipeline_assets.lake import Dataset, FileEntry, Lake, LakeError, Version
 
 if TYPE_CHECKING:
@@ -107,6 +108,25 @@ def test_no_rows_give_no_files_and_an_empty_frame(spark, dataset: Dataset) -> No
     assert read.dtypes == _frame(spark, 0).dtypes
     other = read_version(spark, version, "malformed", schema="reason string")
     assert other.dtypes == [("reason", "string")] and other.count() == 0
+
+
+@pytest.mark.parametrize(
+    "session", ["spark", pytest.param("apache_spark", marks=pytest.mark.spark)]
+)
+def test_each_bucket_has_a_task_of_its_own(request, session: str) -> None:
+    def buckets(batches):
+        import pyarrow as pa
+
+        found = {number for batch in batches for number in batch.column("bucket").to_pylist()}
+        yield pa.RecordBatch.from_pydict({"buckets": [sorted(found)]})
+
+    frame = _frame(request.getfixturevalue(session), 5000)
+    for count in (1, 2, 3, 16):
+        rows = frame.selectExpr("id", f"cast(id % {count} as int) AS bucket")
+        tasks = one_task_per_bucket(rows, "bucket", count).mapInArrow(
+            buckets, "buckets array<bigint>"
+        )
+        assert sorted(row[0] for row in tasks.collect()) == [[bucket] for bucket in range(count)]
 
 
 def test_unknown_order_columns_are_refused(spark, dataset: Dataset) -> None:

@@ -52,6 +52,15 @@ def test_bytes_do_not_depend_on_batches_or_spelling(tmp_path: Path) -> None:
     assert read.read().equals(table.cast(read.schema_arrow))
 
 
+def test_texts_have_dictionaries_and_numbers_have_none(tmp_path: Path) -> None:
+    write_parquet(_table(), f"{tmp_path}/a.parquet")
+    group = pq.ParquetFile(tmp_path / "a.parquet").metadata.row_group(0)
+    columns = [group.column(i) for i in range(3)]
+    assert {c.path_in_schema: c.has_dictionary_page for c in columns} == {
+        "id": False, "text": True, "list.list.element": True,
+    }  # fmt: skip
+
+
 def test_dictionaries_and_time_zones_have_one_spelling(tmp_path: Path) -> None:
     plain = pa.table(
         {

@@ -56,13 +56,18 @@ def run(name: str, *, job: str | None = None) -> int:
         found = [Launch(job=f"{use_case.name}_{job or 'full'}")]
     else:
         found = launches(use_case, environment)
+    failed = []
     for each in found:
         status = _launch(each, use_case.name, dagster_home / "logs", variables)
-        if status:
+        if status and not each.alone:
             return status
+        if status:
+            failed.append(" ".join((each.job, *each.options)))
     print("\n".join(short_text(published(use_case, environment, open_lake(environment)))))
     print("UI:     make ui, then http://127.0.0.1:3000 shows the runs, the assets and their checks")
-    return 0
+    for name in failed:
+        print(f"FAILED: {name}, see above; the others are published")
+    return 1 if failed else 0
 
 
 def _launch(launch: Launch, use_case: str, logs: Path, variables: dict[str, str]) -> int:

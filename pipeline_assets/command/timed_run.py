@@ -25,6 +25,8 @@ class Launch:
     """Name of the job."""
     options: tuple[str, ...] = ()
     """Options of `dg launch` that choose its partitions."""
+    alone: bool = False
+    """What comes after it does not need it: a failure is told at the end."""
 
 
 def launches(use_case: UseCase, environment: Environment) -> list[Launch]:
@@ -52,7 +54,10 @@ def launches(use_case: UseCase, environment: Environment) -> list[Launch]:
         for first, last in contiguous_ranges(time, landed)
     ]
     dates = trainable_dates(use_case, landed)
-    found += [Launch(job=f"{name}_train", options=("--partition", f"{date}")) for date in dates]
+    found += [
+        Launch(job=f"{name}_train", options=("--partition", f"{date}"), alone=True)
+        for date in dates
+    ]
     if dates:
         found.append(Launch(job=f"{name}_backtest"))
     else:

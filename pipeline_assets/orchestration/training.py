@@ -12,6 +12,7 @@ import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 
 from pipeline_assets.orchestration.assets import code_version, stage_asset
+from pipeline_assets.orchestration.epochs import EpochMetrics
 from pipeline_assets.orchestration.metadata import markdown_table, picture
 from pipeline_assets.orchestration.stage import StageRun, stage_run
 from pipeline_assets.orchestration.tracking import Tracking, tracking_key
@@ -25,6 +26,7 @@ from pipeline_assets.training.config import (
     TrainingError,
     TrainingJob,
 )
+from pipeline_assets.training.progress import METRICS_FILE
 from pipeline_assets.training.worker import ERROR_FILE
 
 POOL = "training"
@@ -65,10 +67,11 @@ def build_trained_model(use_case: UseCase) -> dg.AssetsDefinition:
                 output=Path(folder) / "model",
             )
             tracking.log_parameters(_parameters(job))
-            launch(context, job, Path(folder) / "job.json")
             output = Path(job.output)
+            with EpochMetrics(tracking, output / METRICS_FILE, context.log):
+                launch(context, job, Path(folder) / "job.json")
             history = json.loads((output / "history.json").read_text(encoding="utf-8"))
-            tracking.log_metrics(history["epochs"], step_key="epoch")
+            tracking.log_metrics([{key: history[key] for key in ("best_epoch", "best_score")}])
             staged = run.stage("trained_model")
             for name in PUBLISHED:
                 staged.write_bytes(name, (output / name).read_bytes())

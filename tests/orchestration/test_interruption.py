@@ -171,3 +171,48 @@ def test_kill_9_while_training(project: Project, group: bool) -> None:
     client = MlflowClient(tracking_uri=store)
     experiments = [item.experiment_id for item in client.search_experiments()]
     assert not client.search_runs(experiments, "attributes.status = 'RUNNING'")
+
+
+def epochs_in_mlflow(project: Project) -> dict[str, list[int]]:
+    """The epochs of each MLflow run that has any, by status of the run."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{project.home}/data/mlflow/mlflow.db")
+    experiments = [item.experiment_id for item in client.search_experiments()]
+    return {
+        f"{run.info.status} {run.info.run_id}": sorted(
+            item.step for item in client.get_metric_history(run.info.run_id, "validation_log_loss")
+        )
+        for run in client.search_runs(experiments)
+    }
+
+
+@pytest.mark.heavy
+def test_epochs_that_were_in_mlflow_before_a_kill_stay_and_none_is_there_twice(
+    project: Project,
+) -> None:
+    before, yaml_before = epochs_in_mlflow(project), project.file.read_bytes()
+    project.edit(lambda a: a["training"].update(max_epochs=14, patience=14, batch_size=2))
+
+    def new() -> dict[str, list[int]]:
+        found = epochs_in_mlflow(project)
+        return {run: epochs for run, epochs in found.items() if run not in before}
+
+    try:
+        kill_run(
+            project,
+            "trained_model",
+            when=lambda log: "epoch 2/" in log and any(new().values()),
+            group=True,
+        )
+        [(killed, kept)] = new().items()
+        assert kept == list(range(1, len(kept) + 1)) and 0 < len(kept) < 14
+        end_abandoned_runs(project.instance)
+        result = project.run(asset_selection=[dg.AssetKey(["tiny", "trained_model"])])
+        assert result.success, failure_text(result)
+        after = {run.split()[1]: epochs for run, epochs in new().items()}
+        assert after.pop(killed.split()[1]) == kept
+        assert list(after.values()) == [list(range(1, 15))]
+    finally:
+        project.file.write_bytes(yaml_before)
+        project.run(asset_selection=[dg.AssetKey(["tiny", "trained_model"])])

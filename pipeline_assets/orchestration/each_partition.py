@@ -16,7 +16,11 @@ from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 from pipeline_assets.lake import Version
 from pipeline_assets.orchestration.check_results import over_partitions, restored_checks
 from pipeline_assets.orchestration.failures import GateError, is_own, is_transient
-from pipeline_assets.orchestration.recording import partition_materialisation, upstream_pointers
+from pipeline_assets.orchestration.recording import (
+    partition_materialisation,
+    upstream_pointers,
+    without_events_of_its_own,
+)
 from pipeline_assets.orchestration.resources import Platform
 from pipeline_assets.orchestration.stage import (
     WHOLE,
@@ -101,10 +105,8 @@ def each_partition(
     yield from over_partitions({o.run.key: o.checks for o in outcomes})
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     if not failed:
-        # Dagster marks every partition of the run with one data version for all: the events below
-        # follow so that theirs are the last word.
         for key in context.assets_def.keys:
-            yield dg.MaterializeResult(asset_key=key, metadata={"partitions": len(outcomes)})
+            yield without_events_of_its_own(key)
     for outcome in outcomes:
         if outcome.error is None:
             for result in outcome.results:

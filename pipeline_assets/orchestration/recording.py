@@ -1,6 +1,6 @@
 """What Dagster is told about each partition of a run over a range of them.
 
-For such a run Dagster itself records one data version and one provenance for all partitions. Its
+For such a run Dagster itself would record one data version and one provenance for all partitions. Its
 staleness follows the last event of a partition: the events built here carry the partition's own data
 version and what that was made from, in the tags that Dagster would have written had the partition been
 made alone.
@@ -18,6 +18,7 @@ from dagster._core.definitions.data_version import (
     get_input_data_version_tag,
     get_input_event_pointer_tag,
 )
+from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
 from pipeline_assets.orchestration.stage import StageRun
 
@@ -35,6 +36,17 @@ def upstream_pointers(context: dg.AssetExecutionContext) -> dict[dg.AssetKey, st
         if entry.last_materialization_record is not None:
             pointers[entry.asset_key] = str(entry.last_materialization_record.storage_id)
     return pointers
+
+
+def without_events_of_its_own(key: dg.AssetKey) -> dg.MaterializeResult:
+    """The result of an asset over a range, which makes Dagster record no event for its partitions.
+
+    Each would have the one data version and provenance of all, and would cost as much as the right one
+    that follows. Should Dagster record them nevertheless, those that follow are the last word.
+    """
+    return dg.MaterializeResult(
+        asset_key=key, metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
+    )
 
 
 def partition_materialisation(

@@ -84,7 +84,8 @@ class PartitionJob:
         frame = self._together if together else self._distributed
         described = frame(plan, layout, files)
         summaries = [json.loads(row["summary"]) for row in self._collect(described)]
-        return {key: self._result(key, summaries) for key in self.keys}
+        schema, lineage = timed_schema(self.use_case), timed_lineage(self.use_case)
+        return {key: self._result(key, summaries, schema, lineage) for key in self.keys}
 
     @property
     def rows(self) -> int:
@@ -182,7 +183,13 @@ class PartitionJob:
             events = self._read(list(self.versions))
             raise first_failing(events, self.use_case, error) from error
 
-    def _result(self, key: str, summaries: list[dict[str, Any]]) -> FeatureResult:
+    def _result(
+        self,
+        key: str,
+        summaries: list[dict[str, Any]],
+        schema: list[tuple[str, str]],
+        lineage: dict[str, list[str]],
+    ) -> FeatureResult:
         from pipeline_assets.lake import FileEntry
 
         own = [summary for summary in summaries if summary["partition"] == key]
@@ -206,10 +213,10 @@ class PartitionJob:
         return FeatureResult(
             files=files,
             rows=rows,
-            schema=timed_schema(self.use_case),
+            schema=schema,
             split_rows={"all": rows},
             label_rates={"all": sum(s["positive"] for s in own) / rows} if rows else {},
-            lineage=timed_lineage(self.use_case),
+            lineage=lineage,
             infinite=infinite,
         )
 

@@ -87,8 +87,10 @@ def _passes(
         key: {k for k in [*history_keys(time, key, count), key] if k in validated} for key in keys
     }
 
+    rows_of = {key: version.rows for key, version in validated.items()}
+
     def rows(read: set[str]) -> int:
-        return sum(validated[key].rows for key in read)
+        return sum(map(rows_of.__getitem__, read))
 
     small = 2 * max(map(rows, needed_by.values()), default=0) <= partition_job.ROWS_TOGETHER
     limit = partition_job.ROWS_TOGETHER if small else ROWS_PER_PASS

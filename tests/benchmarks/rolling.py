@@ -55,7 +55,7 @@ def compare(work: Path, repeats: int) -> tuple[Table, list[str]]:
         if seen.get("session") is not None:
             note += f", session start {seen['session']:.1f} s"
         table.row(f"{label}, cold", seen["cold"], note=note)
-        table.row(f"{label}, warm", seen["warm"])
+        table.row(f"{label}, warm", seen["warm"], note=f"{seen['warm_core']:.1f} s of a core")
         if not _agree(found["sail"]["sums"], seen["sums"]):
             wrong.append(name)
     for ours, peer, aim in (
@@ -71,8 +71,15 @@ def compare(work: Path, repeats: int) -> tuple[Table, list[str]]:
         for state in ("cold", "warm"):
             ratio = found[ours][state] / found[peer][state]
             wanted = aim if state == "warm" else None
+            core = found[ours]["warm_core"] / found[peer]["warm_core"]
+            note = f"{core:.2f} in seconds of a core" if state == "warm" else ""
             table.row(
-                f"ours on {ours} / {peer}, {state}", None, ratio=ratio, aim=wanted, at_most=True
+                f"ours on {ours} / {peer}, {state}",
+                None,
+                ratio=ratio,
+                aim=wanted,
+                at_most=True,
+                note=note,
             )
     return table, wrong
 

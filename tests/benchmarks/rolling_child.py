@@ -4,10 +4,7 @@ import argparse
 import json
 import shutil
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ from pipeline_assets.lake import Lake, Version
 from pipeline_assets.spec import UseCase
 from pipeline_assets.spec.partitions import history_keys, history_partitions
 from tests.benchmarks import rolling_peers
+from tests.benchmarks.measuring import peak_memory, repeated, timed
 from tests.benchmarks.rolling_data import day_of, generated, prepare, versions
 from tests.features import cards
 
@@ -58,48 +56,6 @@ def sums_of(target: Path) -> tuple[int, dict[str, float]]:
         name: sum(float(np.sum(t[name].to_numpy(), dtype=np.float64)) for t in tables)
         for name in NAMES
     }
-
-
-@contextmanager
-def peak_memory() -> Iterator[list[int]]:
-    """Peak resident MiB of this process and its children, sampled; filled in at the end."""
-    found, done = [0], threading.Event()
-    process = psutil.Process()
-
-    def watch() -> None:
-        while not done.wait(0.05):
-            total = 0
-            for part in (process, *process.children(recursive=True)):
-                try:
-                    total += part.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-            found[0] = max(found[0], total >> 20)
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield found
-    finally:
-        done.set()
-        watcher.join()
-
-
-def timed(function: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    function()
-    return time.perf_counter() - started
-
-
-def repeated(function: Callable[[], Any], clean: Callable[[], Any], repeats: int) -> dict[str, Any]:
-    """First run, best of the next ones, peak memory."""
-    with peak_memory() as peak:
-        seconds = []
-        for number in range(repeats + 1):
-            if number:
-                clean()
-            seconds.append(timed(function))
-    return {"cold": seconds[0], "warm": min(seconds[1:]), "peak_mib": peak[0]}
 
 
 def contestant(work: Path, name: str, repeats: int) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from pipeline_assets.evaluation.scoring import (
 from pipeline_assets.evaluation.slices import judge_slices, worst_slice
 
 if TYPE_CHECKING:
+    from pipeline_assets.demo_data.truth import TrueProbabilities
     from pipeline_assets.spec import UseCase
     from pipeline_assets.statistics import FeatureStatistics
 
@@ -54,7 +55,7 @@ def evaluate(
     use_case: UseCase,
     *,
     seed: int | None = None,
-    truth: Mapping[int, float] | None = None,
+    truth: TrueProbabilities | None = None,
     data_versions: Mapping[str, str] | None = None,
     other_baselines: Sequence[Fitted] = (),
     carried: Carried | None = None,
@@ -68,7 +69,7 @@ def evaluate(
         statistics: of the training rows of the same features.
         use_case: its `evaluation` block says what to do.
         seed: of the bootstrap, the baselines and the permutations; the use case's by default.
-        truth: row id to true probability, where it is known (generated data).
+        truth: the rows' true probabilities, where they are known (generated data).
         data_versions: upstream asset to data version, for the report.
         other_baselines: predictors fitted elsewhere, in place of the baseline of the same name.
         carried: columns for business metrics, of all test rows.
@@ -111,7 +112,7 @@ def evaluate_rows(
     encoding: Encoding,
     use_case: UseCase,
     seed: int,
-    truth: Mapping[int, float] | None = None,
+    truth: TrueProbabilities | None = None,
     data_versions: Mapping[str, str] | None = None,
     other_baselines: Sequence[Fitted] = (),
     carried: Carried | None = None,

@@ -18,6 +18,7 @@ from pipeline_assets.evaluation.rows import Rows
 from pipeline_assets.evaluation.threshold import Threshold, choose_threshold
 
 if TYPE_CHECKING:
+    from pipeline_assets.demo_data.truth import TrueProbabilities
     from pipeline_assets.spec import UseCase
 
 
@@ -91,14 +92,13 @@ def scored_rows(
     }
 
 
-def true_probabilities(
-    truth: Mapping[int, float], row_ids: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def true_probabilities(truth: TrueProbabilities, row_ids: NDArray[np.int64]) -> NDArray[np.float64]:
     """The true probability of each row [rows]. Raises `ValueError` where one is not known."""
-    missing = sum(int(row_id) not in truth for row_id in row_ids)
+    found = truth.of(row_ids)
+    missing = int(np.isnan(found).sum())
     if missing:
         raise ValueError(
             f"the true probability of {missing:,} of {len(row_ids):,} test rows is not known: the truth "
             "belongs to other data; generate the landing files again or evaluate without it"
         )
-    return np.array([truth[int(row_id)] for row_id in row_ids])
+    return found

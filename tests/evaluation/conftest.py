@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from pipeline_assets.demo_data.truth import TrueProbabilities
 from pipeline_assets.evaluation.baselines import Fitted
 from pipeline_assets.evaluation.encoding import CategoricalEncoding, Encoding, NumericEncoding
 from pipeline_assets.evaluation.evaluating import evaluate_rows
@@ -94,6 +95,6 @@ def evaluation(splits, encoding, model):
         encoding=encoding,
         use_case=_make_use_case(),
         seed=0,
-        truth=dict(zip(block.row_id.tolist(), true.tolist())),
+        truth=TrueProbabilities(block.row_id, true.astype(np.float64)),
         data_versions={"features": "0123456789abcdef"},
     )

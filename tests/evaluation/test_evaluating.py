@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from pipeline_assets.demo_data.truth import TrueProbabilities
 from pipeline_assets.evaluation import leakage
 from pipeline_assets.evaluation import rows as rows_module
 from pipeline_assets.evaluation.baselines import (
@@ -143,7 +144,7 @@ def test_an_empty_split_and_a_foreign_truth_are_refused(splits, encoding, make_u
     with pytest.raises(ValueError, match="the test split holds no rows"):
         evaluate_rows(**{**splits, "test": nothing}, **keywords)
     with pytest.raises(ValueError, match="true probability of 1,500 of 1,500"):
-        evaluate_rows(**splits, **keywords, truth={1: 0.5})
+        evaluate_rows(**splits, **keywords, truth=TrueProbabilities(np.array([1]), np.array([0.5])))
 
 
 def test_unseen_and_missing_categories_reach_every_baseline(splits, encoding):

@@ -1,5 +1,7 @@
 """All definitions of one use case with `time`: its data by day or hour, its models by training date."""
 
+import warnings
+
 import dagster as dg
 
 from pipeline_assets.orchestration.arrivals import build_arrivals_sensor
@@ -15,8 +17,15 @@ from pipeline_assets.spec import UseCase
 
 def timed_definitions(use_case: UseCase) -> dg.Definitions:
     """Assets, checks, jobs and schedule of a use case with `time`."""
+    with warnings.catch_warnings():
+        # Backfill policies are in beta; whoever loads the definitions can do nothing about it.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.Definitions.merge(_data_definitions(use_case), timed_model_definitions(use_case))
+
+
+def _data_definitions(use_case: UseCase) -> dg.Definitions:
     jobs = build_data_jobs(use_case)
-    data = dg.Definitions(
+    return dg.Definitions(
         assets=[
             build_raw(use_case),
             build_validated(use_case),
@@ -28,4 +37,3 @@ def timed_definitions(use_case: UseCase) -> dg.Definitions:
         schedules=[build_data_schedule(use_case, jobs)],
         sensors=[build_arrivals_sensor(use_case, jobs.data)],
     )
-    return dg.Definitions.merge(data, timed_model_definitions(use_case))

@@ -55,7 +55,8 @@ class Source(SpecModel):
     """A set of files in one format."""
 
     uri: str
-    """A file, folder or glob, local or any fsspec URI. Names that begin with `_` or `.` are skipped."""
+    """A file, folder or glob, local or any fsspec URI. Names that begin with `_` or `.`, or end in `.tmp`,
+    `.part` and the like, are skipped."""
     format: SourceFormat
     """File format."""
     csv: CsvOptions = CsvOptions()

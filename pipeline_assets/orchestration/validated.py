@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from pipeline_assets.contract.partition_rule import IN_PARTITION, partition_contract
 from pipeline_assets.contract.results import TableCheck, ValidationResult
 from pipeline_assets.contract.rules import rules_of
 from pipeline_assets.contract.table_checks import table_check_names
@@ -19,25 +20,31 @@ from pipeline_assets.orchestration.metadata import (
 from pipeline_assets.orchestration.partitions import data_options
 from pipeline_assets.orchestration.resources import Engine, Platform
 from pipeline_assets.orchestration.stage import StageRun
-from pipeline_assets.spec import UseCase
+from pipeline_assets.spec import Contract, UseCase
 
 
-def build_validated(use_case: UseCase) -> dg.AssetsDefinition:
-    """The `validated` and `rejected` assets with a check per rule of the contract."""
-    key = dg.AssetKey([use_case.name, "validated"])
-    table_checks = table_check_names(use_case.contract)
+def build_validated(use_case: UseCase, prefix: str = "") -> dg.AssetsDefinition:
+    """The `validated` and `rejected` assets with a check per rule of the contract.
+
+    Args:
+        use_case: whose contract judges.
+        prefix: of the assets' names, and of that of `raw`.
+    """
+    key = dg.AssetKey([use_case.name, f"{prefix}validated"])
+    contract = partition_contract(use_case)
+    table_checks = table_check_names(contract)
     blocking = {check_name(name) for name in table_checks if name != "freshness"}
-    names = [check_name(rule.name) for rule in rules_of(use_case.contract)]
+    names = [check_name(rule.name) for rule in rules_of(contract)]
     names += [check_name(name) for name in table_checks]
 
     @dg.multi_asset(
-        name=f"{use_case.name}__validated",
+        name=f"{use_case.name}__{prefix}validated",
         specs=[
             dg.AssetSpec(
-                [use_case.name, asset],
-                deps=[[use_case.name, "raw"]],
+                [use_case.name, f"{prefix}{asset}"],
+                deps=[[use_case.name, f"{prefix}raw"]],
                 description=text,
-                code_version=code_version(use_case.contract),
+                code_version=code_version(contract),
                 **asset_options(use_case, "validated", {"pyspark", "pandera"}),
             )
             for asset, text in (
@@ -53,7 +60,7 @@ def build_validated(use_case: UseCase) -> dg.AssetsDefinition:
                 name,
                 asset=key,
                 blocking=name in blocking,
-                description=_description(use_case, name),
+                description=_description(contract, name),
             )
             for name in dict.fromkeys(names)
         ],
@@ -63,12 +70,12 @@ def build_validated(use_case: UseCase) -> dg.AssetsDefinition:
         from pipeline_assets.contract.validation import validate
 
         def validate_partition(run: StageRun) -> Iterator[Event]:
-            raw = run.require("raw")
-            good, bad = run.stage("validated"), run.stage("rejected")
+            raw = run.require(f"{prefix}raw")
+            good, bad = run.stage(f"{prefix}validated"), run.stage(f"{prefix}rejected")
             result = validate(
                 engine.session,
                 raw,
-                use_case.contract,
+                partition_contract(use_case, run.key),
                 validated=good,
                 rejected=bad,
                 source_files=raw.manifest.metadata["source_files"],
@@ -113,7 +120,9 @@ def build_validated(use_case: UseCase) -> dg.AssetsDefinition:
                     "rejected_share": result.rows_rejected / max(result.rows_raw, 1),
                     "rules": dg.MetadataValue.md(rules_table),
                     "dagster/column_lineage": column_lineage(
-                        use_case.name, "raw", {name: [name] for name in use_case.contract.names}
+                        use_case.name,
+                        f"{prefix}raw",
+                        {name: [name] for name in use_case.contract.names},
                     ),
                     "preview": preview(version),
                 },
@@ -124,7 +133,7 @@ def build_validated(use_case: UseCase) -> dg.AssetsDefinition:
             platform,
             use_case,
             validate_partition,
-            inputs=lambda run: run.require("raw"),
+            inputs=lambda run: run.require(f"{prefix}raw"),
         )
 
     return validated
@@ -163,8 +172,10 @@ def _table_checks(key: dg.AssetKey, checks: list[TableCheck]) -> Iterator[dg.Ass
         )
 
 
-def _description(use_case: UseCase, name: str) -> str:
-    for rule in use_case.contract.rows:
+def _description(contract: Contract, name: str) -> str:
+    for rule in contract.rows:
+        if rule.name == name == IN_PARTITION:
+            return rule.description  # its bounds are another for every partition
         if rule.name == name:
             return f"{rule.description} ({rule.expression})".strip()
     return ""

@@ -10,6 +10,16 @@ from pipeline_assets.spec import Source
 from pipeline_assets.spec.time import PLACEHOLDER
 
 
+def landing_place(uri: str) -> str:
+    """The `uri` of a source; where it names partitions, the folder that holds them all.
+
+    >>> landing_place("data/clicks/{partition}*.parquet")
+    'data/clicks'
+    """
+    before, placeholder, _ = uri.partition(PLACEHOLDER)
+    return before.rpartition("/")[0] if placeholder else uri
+
+
 def folder_to_fill(source: Source, *, home: Path | None = None) -> Path | None:
     """The folder that is to be generated, None where the source is there or nobody may make it up.
 
@@ -18,9 +28,7 @@ def folder_to_fill(source: Source, *, home: Path | None = None) -> Path | None:
         home: only folders below this one are filled; all by default. A path elsewhere names files that
             someone else delivers, and made-up rows in their place would be taken for theirs.
     """
-    scheme, _, rest = source.uri.rpartition("://")
-    if PLACEHOLDER in rest:
-        rest = rest.partition(PLACEHOLDER)[0].rpartition("/")[0]
+    scheme, _, rest = landing_place(source.uri).rpartition("://")
     if source.demo is None or scheme not in ("", "file") or any(c in rest for c in "*?["):
         return None  # only local folders can be generated
     target = Path(rest)

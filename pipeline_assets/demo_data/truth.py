@@ -7,6 +7,7 @@ import xxhash
 from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 
+from pipeline_assets.demo_data.landing import landing_place
 from pipeline_assets.spec.source import Source
 
 TRUTH_FOLDER = "_truth"
@@ -46,7 +47,7 @@ def true_probabilities(source: Source) -> TrueProbabilities | None:
 
     if source.demo is None:
         return None
-    fs, path = url_to_fs(source.uri)
+    fs, path = url_to_fs(landing_place(source.uri))
     folder = f"{path.rstrip('/')}/{TRUTH_FOLDER}"
     if not fs.isdir(folder):
         return None

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from pipeline_assets.lake import StagedVersion, Version
     from pipeline_assets.spec import Contract, UseCase
 
-EVERYWHERE_BYTES = 16 * 2**20
-"""Parquet bytes of a source up to which every task reads all of it."""
+EVERYWHERE_BYTES = 4 * 2**20
+"""Parquet bytes of a source up to which every task reads all of it. With 15 MiB, a million rows, joined to a
+million events, it takes 5.2 s, where sending rows and keys to each other takes 3.6 s."""
 
 ROWS_PER_TASK = 131_072
 """Rows that a task holds at a time; more where a single key, or a single file, has more."""

@@ -10,8 +10,10 @@ The rules, for text without the spaces, tabs and line ends around it:
 - boolean: true, t, yes, y, 1 and false, f, no, n, 0 in any case.
 - date: `YYYY-MM-DD`, years 0001 to 9999.
 - timestamp: a date, or a date, `T` or space, `HH:MM` or `HH:MM:SS` with up to nine decimals (cut to
-  microseconds), and optionally `Z` or an offset `+HH`, `+HHMM`, `+HH:MM` below 18 hours; without a
-  zone it is UTC. With an offset, years 0002 to 9998, so that it stays within years in UTC as well.
+  microseconds), and optionally `Z` or an offset `+HH`, `+HHMM`, `+HH:MM` below 18 hours; without one
+  it is in the zone that the caller names. Where clocks are put back, a time that occurs twice is the
+  earlier instant; one that is skipped counts on from before (02:30 is 03:30 summer time). With an
+  offset or zone, years 0002 to 9998, so that it stays within years in UTC as well.
 - string: as it is, nothing trimmed.
 
 Engines differ in the texts that their casts accept (Spark takes `1.5f` and control characters), so
@@ -56,10 +58,11 @@ def quote_text(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def cast_sql(raw: str, raw_type: ColumnType, target: ColumnType) -> str:
+def cast_sql(raw: str, raw_type: ColumnType, target: ColumnType, *, timezone: str = "UTC") -> str:
     """SQL for the typed value of the SQL operand `raw`: null where missing, NaN, or not castable.
 
-    `raw_type` is the type that the raw table stores: "string" or `target` itself.
+    `raw_type` is the type that the raw table stores: "string" or `target` itself. `timezone` is the
+    IANA zone of timestamps written without an offset.
     """
     if raw_type not in ("string", target):
         raise ValueError(f"a raw column is stored as string or {target}, not as {raw_type}")
@@ -79,7 +82,7 @@ def cast_sql(raw: str, raw_type: ColumnType, target: ColumnType) -> str:
         )
     if target == "date":
         return f"CASE WHEN {_is_date(raw)} THEN {plain_cast_sql(_trim(raw), target)} END"
-    return _timestamp(raw)
+    return _timestamp(raw, timezone)
 
 
 def plain_cast_sql(raw: str, target: ColumnType) -> str:
@@ -131,7 +134,7 @@ def _float(raw: str, target: ColumnType) -> str:
     )
 
 
-def _timestamp(raw: str) -> str:
+def _timestamp(raw: str, timezone: str) -> str:
     trimmed = _trim(raw)
     # Engines read neither a time without seconds nor, alike, one without a zone: both are put in.
     moment = matches_sql(trimmed, rf"{DATE_PATTERN}[T ]{TIME_PATTERN}{ZONE_PATTERN}?")
@@ -143,11 +146,26 @@ def _timestamp(raw: str) -> str:
         f"CASE WHEN {no_seconds} THEN concat(substr({trimmed}, 1, 16), ':00', "
         f"substr({trimmed}, 17)) ELSE {trimmed} END"
     )
+    if timezone != "UTC":
+        return _zoned_timestamp(raw, timezone, moment=moment, full=full, has_zone=has_zone)
     zone = f"CASE WHEN {has_zone} THEN '' ELSE 'Z' END"
     return (
         f"CASE WHEN {_year_zero(trimmed)} OR {edge} THEN NULL "
         f"WHEN {moment} THEN try_cast(concat({full}, {zone}) AS TIMESTAMP) "
         f"WHEN {_is_date(raw)} THEN try_cast(concat({trimmed}, 'T00:00:00Z') AS TIMESTAMP) END"
+    )
+
+
+def _zoned_timestamp(raw: str, timezone: str, *, moment: str, full: str, has_zone: str) -> str:
+    trimmed, zone = _trim(raw), quote_text(timezone)
+    edge = f"(startswith({trimmed}, '0001') OR startswith({trimmed}, '9999'))"
+    local = f"try_cast(concat({full}, 'Z') AS TIMESTAMP)"
+    midnight = f"try_cast(concat({trimmed}, 'T00:00:00Z') AS TIMESTAMP)"
+    return (
+        f"CASE WHEN {_year_zero(trimmed)} OR ({edge} AND NOT endswith({trimmed}, 'Z')) THEN NULL "
+        f"WHEN {moment} AND {has_zone} THEN try_cast({full} AS TIMESTAMP) "
+        f"WHEN {moment} THEN to_utc_timestamp({local}, {zone}) "
+        f"WHEN {_is_date(raw)} THEN to_utc_timestamp({midnight}, {zone}) END"
     )
 
 

@@ -51,13 +51,17 @@ class CompiledContract:
 
 
 def rule_expressions(
-    contract: Contract, raw_types: Mapping[str, ColumnType] | None = None
+    contract: Contract,
+    raw_types: Mapping[str, ColumnType] | None = None,
+    *,
+    timezone: str = "UTC",
 ) -> CompiledContract:
     """Compile a contract.
 
     Args:
         contract: what to compile.
         raw_types: stored type of raw columns: "string" (the default) or the contract's own type.
+        timezone: IANA zone of timestamps without an offset, in raw text and in the contract's bounds.
     """
     raw_types = raw_types or {}
     index_of = {column.name: index for index, column in enumerate(contract.columns)}
@@ -65,7 +69,7 @@ def rule_expressions(
     for index, column in enumerate(contract.columns):
         raw_type = raw_types.get(column.name, "string")
         raw, typed = raw_name(index), typed_name(index)
-        cast = cast_sql(raw, raw_type, column.type)
+        cast = cast_sql(raw, raw_type, column.type, timezone=timezone)
         if raw_type == "string" and column.type in INTEGERS:
             plain, is_canonical = parsed_name(index), canonical_name(index)
             parsed.append((plain, plain_cast_sql(raw, column.type)))
@@ -85,7 +89,7 @@ def rule_expressions(
         elif rule.column is not None:
             index = index_of[rule.column]
             raw_type = raw_types.get(rule.column, "string")
-            broken = _broken(rule, contract.columns[index], index, raw_type)
+            broken = _broken(rule, contract.columns[index], index, raw_type, timezone)
             flags.append((rule, f"coalesce({broken}, false)"))
     keys = [_key_text(contract.column(name)) for name in contract.key]
     return CompiledContract(
@@ -113,7 +117,7 @@ def _different(column: Column, index: int, raw_type: ColumnType) -> str | None:
     return "true"
 
 
-def _broken(rule: Rule, column: Column, index: int, raw_type: ColumnType) -> str:
+def _broken(rule: Rule, column: Column, index: int, raw_type: ColumnType, timezone: str) -> str:
     raw, typed, value = raw_name(index), typed_name(index), quote_name(column.name)
     uncastable = f"({raw} IS NOT NULL AND {typed} IS NULL)"
     if column.type in FLOATS:
@@ -130,24 +134,26 @@ def _broken(rule: Rule, column: Column, index: int, raw_type: ColumnType) -> str
     if rule.kind == "finite":
         return _is_infinite(typed, column.type)
     if rule.kind == "range":
-        return _outside(value, column)
+        return _outside(value, column, timezone)
     if rule.kind == "allowed":
-        allowed = ", ".join(literal(item, column.type) for item in column.allowed or [])
+        allowed = ", ".join(literal(item, column.type, timezone) for item in column.allowed or [])
         return f"({value} NOT IN ({allowed}))" if allowed else f"({value} IS NOT NULL)"
     if rule.kind == "pattern":
         return f"(NOT {matches_sql(value, portable_pattern(column.pattern or ''))})"
     return f"(char_length({value}) > {column.max_length})"
 
 
-def _outside(value: str, column: Column) -> str:
+def _outside(value: str, column: Column, timezone: str) -> str:
     if column.type in ("int32", "int64"):
         low, high = integer_bounds(column)
         if low > high:
             return f"({value} IS NOT NULL)"
         low_sql, high_sql = literal(low, column.type), literal(high, column.type)
     else:
-        low_sql = literal(column.min, column.type) if column.min is not None else None
-        high_sql = literal(column.max, column.type) if column.max is not None else None
+        bounds = (column.min, column.max)
+        low_sql, high_sql = (
+            literal(bound, column.type, timezone) if bound is not None else None for bound in bounds
+        )
     sides = []
     if column.min is not None:
         sides.append(f"{value} < {low_sql}")
@@ -156,7 +162,7 @@ def _outside(value: str, column: Column) -> str:
     return f"({' OR '.join(sides)})"
 
 
-def literal(value: object, column_type: ColumnType) -> str:
+def literal(value: object, column_type: ColumnType, timezone: str = "UTC") -> str:
     """SQL literal of a contract's value, by the casting rules of the column's type.
 
     A float32 column is compared with the nearest float32, so that `max: 0.1` allows the text 0.1.
@@ -168,7 +174,7 @@ def literal(value: object, column_type: ColumnType) -> str:
         return f"CAST({quote_text(str(int(text.partition('.')[0])))} AS BIGINT)"
     if column_type in FLOATS:
         return f"CAST({quote_text(text)} AS {SQL_TYPES[column_type]})"
-    return cast_sql(quote_text(text), "string", column_type)
+    return cast_sql(quote_text(text), "string", column_type, timezone=timezone)
 
 
 def _is_infinite(operand: str, column_type: ColumnType) -> str:

@@ -6,6 +6,7 @@ from pipeline_assets.contract.casts import SQL_TYPES, quote_name
 from pipeline_assets.contract.expressions import CompiledContract
 from pipeline_assets.contract.names import (
     BUCKET,
+    EARLIER,
     MALFORMED_LINE,
     MALFORMED_REASON,
     MALFORMED_TEXT,
@@ -116,9 +117,16 @@ def judge(raw: "DataFrame", compiled: CompiledContract) -> "DataFrame":
 
 
 def gather(
-    judged: "DataFrame", compiled: CompiledContract, contract: Contract, buckets: int
+    judged: "DataFrame",
+    compiled: CompiledContract,
+    contract: Contract,
+    buckets: int,
+    taken: "DataFrame | None" = None,
 ) -> "DataFrame":
     """Bring judged rows together by key, in the form that `BucketWriter` takes.
+
+    `taken` are rows as `earlier.taken_keys` gives them, which are brought to those of the same key:
+    only then is there a column `_earlier`, and nothing else of them.
 
     Everything that does not tell a row from a good one stays behind: what one row costs here is
     shuffled, and on Apache Spark converted row by row. Columns: the contract's, the raw values of
@@ -134,6 +142,18 @@ def gather(
         *(f"{sql} AS {broken_name(i)}" for i, sql in enumerate(_bit_sets(contract, compiled))),
         f"CAST(pmod({spread_by}, {buckets}) AS INT) AS {BUCKET}",
     )
+    if taken is not None:
+        rows = rows.selectExpr("*", f"CAST(NULL AS INT) AS {EARLIER}")
+        bucket = f"CAST(pmod({ROW_ID}, {buckets}) AS INT) AS {BUCKET}"
+        own = {**{name: quote_name(name) for name in taken.columns}, BUCKET: bucket}
+        rows = rows.unionAll(
+            taken.selectExpr(
+                *(
+                    own.get(name, f"CAST(NULL AS {kind}) AS {quote_name(name)}")
+                    for name, kind in rows.dtypes
+                )
+            )
+        )
     return one_task_per_bucket(rows, BUCKET, buckets)
 
 

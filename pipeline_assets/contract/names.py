@@ -7,6 +7,8 @@ SOURCE_FILE = "_source_file"
 SOURCE_LINE = "_source_line"
 ROW_ID = "_row_id"
 BUCKET = "_bucket"
+EARLIER = "_earlier"
+"""Index of the earlier partition that a row belongs to; null for rows of the partition that is judged."""
 MALFORMED_REASON = "_reason"
 MALFORMED_TEXT = "_text"
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from pipeline_assets.contract.names import (
+    EARLIER,
     MALFORMED_LINE,
     MALFORMED_REASON,
     MALFORMED_TEXT,
@@ -104,7 +105,8 @@ def samples(
         rule: name of the rule that all rows break.
         rows: judged rows.
         shown: columns whose raw values are shown.
-        leaders: for `unique_key`: origin of the row that was kept, for each of the rows.
+        leaders: for `unique_key`: origin of the row that was kept, for each of the rows; where it is of
+            an earlier partition, `_earlier` names that.
     """
     if not rows.num_rows:
         return []
@@ -121,7 +123,8 @@ def samples(
             sample["text"] = shorten(line[MALFORMED_TEXT])
     if rule == UNIQUE_KEY and leaders is not None:
         for sample, kept in zip(found, leaders.take(earliest).to_pylist(), strict=True):
-            sample["kept"] = f"{kept[SOURCE_FILE]}:{kept[SOURCE_LINE]}"
+            partition = f" of partition {kept[EARLIER]}" if kept.get(EARLIER) else ""
+            sample["kept"] = f"{kept[SOURCE_FILE]}:{kept[SOURCE_LINE]}{partition}"
     return found
 
 

@@ -20,6 +20,7 @@ RESERVED_NAMES = (
     "_source_file",
     "_source_line",
     "_bucket",
+    "_earlier",
     "_reason",
     "_text",
 )

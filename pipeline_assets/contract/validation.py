@@ -7,7 +7,7 @@ per bucket, come back: files, counts, null counts and a few samples. No second s
 
 Which rows compete for a key: those that break no other rule of severity error. A broken row
 therefore never pushes out a good one, and a good row stays valid after a broken one with the same
-key.
+key. Rows of earlier partitions may have taken a key already, see `earlier`.
 """
 
 import json
@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline_assets.contract.casts import SQL_TYPES
+from pipeline_assets.contract.earlier import EarlierRaw, taken_keys
 from pipeline_assets.contract.expressions import CompiledContract, rule_expressions
 from pipeline_assets.contract.judging import (
     check_row_rules,
@@ -62,6 +63,8 @@ def validate(
     validated: StagedVersion,
     rejected: StagedVersion,
     source_files: Sequence[Any] = (),
+    earlier: Sequence[EarlierRaw] = (),
+    timezone: str = "UTC",
 ) -> ValidationResult:
     """Judge every raw row, and write it to exactly one of two staged versions.
 
@@ -77,6 +80,9 @@ def validate(
         validated: where good rows go; not sealed here.
         rejected: where the others go; not sealed here.
         source_files: for the freshness check, see `check_table`.
+        earlier: partitions whose sound rows have taken their keys, in the order of time: a row with
+            such a key breaks `unique_key`. None of their rows is written or counted.
+        timezone: IANA zone of timestamps without an offset.
 
     Raises:
         ContractError: where raw lacks a column or has it in a foreign type, or the engine refuses a
@@ -84,12 +90,14 @@ def validate(
     """
     frame = read_version(spark, raw, folder="rows")
     raw_types = raw_types_of(frame.dtypes, contract)
-    compiled = rule_expressions(contract, raw_types)
+    compiled = rule_expressions(contract, raw_types, timezone=timezone)
     check_row_rules(spark, contract)
     rows_raw = sum(_rows(raw, folder) for folder in ("rows", "malformed"))
     judged = judge(raw_rows(spark, raw, frame, contract, raw_types), compiled)
-    gathered = gather(judged, compiled, contract, bucket_count(rows_raw))
-    writer = _writer(contract, compiled, raw_types, validated, rejected)
+    taken = taken_keys(spark, earlier, timezone) if rows_raw else None
+    gathered = gather(judged, compiled, contract, bucket_count(rows_raw), taken)
+    partitions = tuple(part.partition for part in earlier)
+    writer = _writer(contract, compiled, raw_types, validated, rejected, partitions)
     written = gathered.mapInArrow(cast(Any, writer), SUMMARY_SCHEMA)
     with readable_errors(f"validating {raw.uri}"):
         summaries = [json.loads(row["summary"]) for row in written.collect()]
@@ -120,6 +128,7 @@ def _writer(
     raw_types: dict[str, ColumnType],
     validated: StagedVersion,
     rejected: StagedVersion,
+    partitions: tuple[str, ...],
 ) -> BucketWriter:
     schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in contract.columns])
     return BucketWriter(
@@ -145,6 +154,7 @@ def _writer(
         rejected_uri=rejected.uri,
         validated_options=dict(validated.storage_options),
         rejected_options=dict(rejected.storage_options),
+        earlier=partitions,
     )
 
 

@@ -6,7 +6,7 @@ rows are good: what concerns rules is worked out for the rows that break one onl
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from pyarrow import compute
 
 from pipeline_assets.contract.names import (
     BUCKET,
+    EARLIER,
     ROW_ID,
     RULES_PER_SET,
     SOURCE_FILE,
@@ -27,8 +28,8 @@ from pipeline_assets.contract.rejected import (
     RawColumn,
     rejected_table,
     samples,
-    sorted_positions,
 )
+from pipeline_assets.contract.unique import taken_rows, unique_rows
 from pipeline_assets.lake.parquet import write_parquet
 from pipeline_assets.lake.slots import task_slot
 
@@ -62,10 +63,12 @@ class BucketWriter:
     rejected_uri: str
     validated_options: dict[str, Any]
     rejected_options: dict[str, Any]
+    earlier: tuple[str, ...] = ()
+    """The earlier partitions that rows with a taken key are of."""
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write each bucket's rows."""
-        received = [batch for batch in batches if batch.num_rows]
+        received, taken = self._received(batches)
         if not received:
             return
         rows = pa.Table.from_batches(received)
@@ -77,16 +80,37 @@ class BucketWriter:
             for bucket in present:
                 part = rows if len(present) == 1 else rows.filter(pa.array(buckets == bucket))
                 part = part.combine_chunks()
-                summaries.append(json.dumps(self._write(bucket, part), allow_nan=False))
+                summaries.append(json.dumps(self._write(bucket, part, taken), allow_nan=False))
         yield pa.RecordBatch.from_pydict({"summary": summaries})
 
-    def _write(self, bucket: int, rows: pa.Table) -> dict[str, Any]:
+    def _received(
+        self, batches: Iterator[pa.RecordBatch]
+    ) -> tuple[list[pa.RecordBatch], pa.Table | None]:
+        """The rows to be written, and those that have taken a key; None where there are none."""
+        own, taken = [], []
+        for batch in batches:
+            if EARLIER in batch.schema.names:
+                before = batch.column(EARLIER).is_valid()
+                columns = [ROW_ID, *self.key, SOURCE_FILE, SOURCE_LINE, EARLIER]
+                taken.append(batch.select(columns).filter(before))
+                batch = batch.filter(compute.call_function("invert", [before]))
+            if batch.num_rows:
+                own.append(batch)
+        rows = pa.Table.from_batches(taken) if taken else None
+        return own, rows if rows is not None and rows.num_rows else None
+
+    def _write(self, bucket: int, rows: pa.Table, taken: pa.Table | None) -> dict[str, Any]:
         flagged, broken = self._broken(rows)
         rejecting = np.array([rule.rejects for rule in self.rules])
         sound = np.ones(rows.num_rows, dtype=bool)
         sound[flagged[broken[:, rejecting].any(axis=1)]] = False
+        late, origins = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+        if taken is not None:
+            late, origins = taken_rows(rows, np.flatnonzero(sound), taken, self.key)
+            sound[late] = False
         kept, repeated, first = unique_rows(rows, np.flatnonzero(sound), self.key)
-        flagged, broken = self._with_repeated(flagged, broken, repeated)
+        flagged, broken = self._with_repeated(flagged, broken, np.concatenate([repeated, late]))
+        first |= dict(zip(late.tolist(), (origins + rows.num_rows).tolist(), strict=True))
         validated = rows.select(self.schema.names).take(pa.array(kept)).cast(self.schema)
         bad = rows.take(pa.array(flagged))
         out = np.flatnonzero(broken[:, rejecting].any(axis=1))
@@ -102,7 +126,7 @@ class BucketWriter:
                 column.name: validated.column(column.name).null_count for column in self.columns
             },
             "samples": {
-                rule.name: self._samples(rule, rows, flagged[broken[:, at]], first)
+                rule.name: self._samples(rule, rows, flagged[broken[:, at]], first, taken)
                 for at, rule in enumerate(self.rules)
             },
         }
@@ -132,12 +156,24 @@ class BucketWriter:
         return together, merged
 
     def _samples(
-        self, rule: RuleColumns, rows: pa.Table, positions: np.ndarray, first: dict[int, int]
+        self,
+        rule: RuleColumns,
+        rows: pa.Table,
+        positions: np.ndarray,
+        first: dict[int, int],
+        taken: pa.Table | None,
     ) -> list[dict[str, Any]]:
         leaders = None
         if rule.name == UNIQUE_KEY:
             kept = pa.array([first[at] for at in positions.tolist()], pa.int64())
-            leaders = rows.select([SOURCE_FILE, SOURCE_LINE]).take(kept)
+            origin = [SOURCE_FILE, SOURCE_LINE]
+            if taken is None:
+                leaders = rows.select(origin).take(kept)
+            else:
+                both = [table.select([*origin, EARLIER]) for table in (rows, taken)]
+                leaders = pa.concat_tables(both).take(kept)
+                names = pa.array(self.earlier, pa.string()).take(leaders.column(EARLIER))
+                leaders = leaders.set_column(2, EARLIER, names)
         shown = [column for column in self.columns if column.name in rule.shown]
         return samples(rule.name, rows.take(pa.array(positions)), shown, leaders)
 
@@ -149,43 +185,3 @@ class BucketWriter:
             return None
         target = f"{uri.rstrip('/')}/{name}"
         return asdict(write_parquet(table, target, storage_options=options, path=name))
-
-
-def unique_rows(
-    rows: pa.Table, candidates: np.ndarray, key: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray, dict[int, int]]:
-    """Return rows to keep (sorted by row id and key), repeated ones, and repeated to the first.
-
-    All are positions in `rows`. Hashes are sorted first; only rows whose hash occurs again are
-    compared by key, and then stand in source order.
-    """
-    ids = rows.column(ROW_ID).to_numpy()[candidates]
-    order = np.argsort(ids)
-    ids, order = ids[order], candidates[order]
-    same = ids[1:] == ids[:-1]
-    if not same.any():
-        return order, order[:0], {}
-    crowded = np.zeros(len(order), dtype=bool)
-    crowded[1:] |= same
-    crowded[:-1] |= same
-    names = [ROW_ID, *key, SOURCE_FILE, SOURCE_LINE]
-    group = rows.select(names).take(pa.array(order[crowded])).combine_chunks()
-    by_source = sorted_positions(group, names)
-    order[crowded] = order[crowded][by_source.to_numpy()]
-    group = group.take(by_source)
-    equal = np.ones(group.num_rows - 1, dtype=bool)
-    for name in key:
-        column = group.column(name)
-        # Keys are never null here: rows without one break `nullable`.
-        pairs = compute.call_function("equal", [column.slice(1), column.slice(0, len(column) - 1)])
-        equal &= pairs.to_numpy()
-    repeat = np.concatenate([[False], equal])
-    positions = np.flatnonzero(crowded)
-    is_repeat = np.zeros(len(order), dtype=bool)
-    is_repeat[positions] = repeat
-    leaders = np.maximum.accumulate(np.where(repeat, 0, np.arange(len(repeat))))
-    first = {
-        int(order[positions[at]]): int(order[positions[leaders[at]]])
-        for at in np.flatnonzero(repeat)
-    }
-    return order[~is_repeat], order[is_repeat], first

@@ -27,7 +27,9 @@ def build_features(use_case: UseCase) -> dg.AssetsDefinition:
         "features",
         stage="features",
         kinds={"pyspark", "parquet"},
-        deps=[partition_with_history(use_case, featured_asset(use_case))],
+        deps=[
+            partition_with_history(use_case, featured_asset(use_case), history_partitions(use_case))
+        ],
         description="Engineered, unscaled features with label and split, one row per key.",
         code_version=code_version(
             use_case.features,

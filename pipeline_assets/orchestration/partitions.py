@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline_assets.spec import UseCase
-from pipeline_assets.spec.partitions import first_training_date, history_partitions
+from pipeline_assets.spec.partitions import first_training_date
 
 _WEEK = dt.timedelta(days=7)
 
@@ -68,9 +68,9 @@ def same_partition(use_case: UseCase, upstream: str) -> dg.AssetDep:
     return dg.AssetDep([use_case.name, upstream])
 
 
-def partition_with_history(use_case: UseCase, upstream: str) -> dg.AssetDep:
-    """A dependency of each partition on the same one of `upstream` and those its windows look back into."""
+def partition_with_history(use_case: UseCase, upstream: str, count: int) -> dg.AssetDep:
+    """A dependency of each partition on the same one of `upstream` and the `count` partitions before."""
     if use_case.time is None:
         return dg.AssetDep([use_case.name, upstream])
-    mapping = dg.TimeWindowPartitionMapping(start_offset=-history_partitions(use_case))
+    mapping = dg.TimeWindowPartitionMapping(start_offset=-count)
     return dg.AssetDep([use_case.name, upstream], partition_mapping=mapping)

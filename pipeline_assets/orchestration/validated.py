@@ -8,6 +8,7 @@ from pipeline_assets.contract.partition_rule import IN_PARTITION, partition_cont
 from pipeline_assets.contract.results import TableCheck, ValidationResult
 from pipeline_assets.contract.rules import rules_of
 from pipeline_assets.contract.table_checks import table_check_names
+from pipeline_assets.lake import Version
 from pipeline_assets.orchestration.assets import asset_options, code_version
 from pipeline_assets.orchestration.each_partition import Event, Events, each_partition
 from pipeline_assets.orchestration.failures import require_gate
@@ -17,10 +18,11 @@ from pipeline_assets.orchestration.metadata import (
     markdown_table,
     preview,
 )
-from pipeline_assets.orchestration.partitions import data_options
+from pipeline_assets.orchestration.partitions import data_options, partition_with_history
 from pipeline_assets.orchestration.resources import Engine, Platform
 from pipeline_assets.orchestration.stage import StageRun
 from pipeline_assets.spec import Contract, UseCase
+from pipeline_assets.spec.partitions import lookback_partitions, naive_timezone
 
 
 def build_validated(use_case: UseCase, prefix: str = "") -> dg.AssetsDefinition:
@@ -42,9 +44,11 @@ def build_validated(use_case: UseCase, prefix: str = "") -> dg.AssetsDefinition:
         specs=[
             dg.AssetSpec(
                 [use_case.name, f"{prefix}{asset}"],
-                deps=[[use_case.name, f"{prefix}raw"]],
+                deps=[
+                    partition_with_history(use_case, f"{prefix}raw", lookback_partitions(use_case))
+                ],
                 description=text,
-                code_version=code_version(contract),
+                code_version=code_version(contract, *_time_settings(use_case)),
                 **asset_options(use_case, "validated", {"pyspark", "pandera"}),
             )
             for asset, text in (
@@ -67,10 +71,16 @@ def build_validated(use_case: UseCase, prefix: str = "") -> dg.AssetsDefinition:
         **data_options(use_case),
     )
     def validated(context: dg.AssetExecutionContext, platform: Platform, engine: Engine) -> Events:
+        from pipeline_assets.contract.earlier import EarlierRaw
         from pipeline_assets.contract.validation import validate
 
-        def validate_partition(run: StageRun) -> Iterator[Event]:
+        def inputs(run: StageRun) -> tuple[Version, dict[str, Version]]:
+            """The raw version of the partition, and those whose keys its rows must not repeat."""
             raw = run.require(f"{prefix}raw")
+            return raw, run.history(f"{prefix}raw", lookback_partitions(use_case))
+
+        def validate_partition(run: StageRun) -> Iterator[Event]:
+            raw, before = inputs(run)
             good, bad = run.stage(f"{prefix}validated"), run.stage(f"{prefix}rejected")
             result = validate(
                 engine.session,
@@ -79,6 +89,15 @@ def build_validated(use_case: UseCase, prefix: str = "") -> dg.AssetsDefinition:
                 validated=good,
                 rejected=bad,
                 source_files=raw.manifest.metadata["source_files"],
+                earlier=[
+                    EarlierRaw(
+                        partition=partition,
+                        raw=version,
+                        contract=partition_contract(use_case, partition),
+                    )
+                    for partition, version in before.items()
+                ],
+                timezone=naive_timezone(use_case),
             )
             checks = [*_rule_checks(key, result), *_table_checks(key, result.table_checks)]
             shared = {"validation": result.to_metadata()}
@@ -133,10 +152,16 @@ def build_validated(use_case: UseCase, prefix: str = "") -> dg.AssetsDefinition:
             platform,
             use_case,
             validate_partition,
-            inputs=lambda run: run.require(f"{prefix}raw"),
+            inputs=inputs,
         )
 
     return validated
+
+
+def _time_settings(use_case: UseCase) -> list[str]:
+    """What of the `time` block shapes the rows, beside the bounds of partitions."""
+    time = use_case.time
+    return [] if time is None else [time.timezone, str(time.unique_lookback)]
 
 
 def _rule_checks(key: dg.AssetKey, result: ValidationResult) -> Iterator[dg.AssetCheckResult]:

@@ -89,6 +89,17 @@ def history_partitions(use_case: UseCase) -> int:
     return math.ceil(history / time.length)
 
 
+def lookback_partitions(use_case: UseCase) -> int:
+    """Return how many partitions before its own a key must not have occurred in."""
+    time = use_case.time
+    return 0 if time is None else math.ceil(time.unique_lookback / time.length)
+
+
+def naive_timezone(use_case: UseCase) -> str:
+    """Return the IANA zone of the raw timestamps that are written without an offset."""
+    return "UTC" if use_case.time is None else use_case.time.timezone
+
+
 def partition_name(key: str) -> str:
     """Return the key as files and folders carry it: hours without their minutes, which are always zero.
 

@@ -43,7 +43,7 @@ def test_keys_and_bounds_are_those_of_the_domain(zone: str, kind: str):
 def test_features_depend_on_as_many_partitions_as_their_windows_reach():
     time = {"column": "at", "start": "2018-04-01", "timezone": "Europe/Berlin"}
     case = use_case(time=time, features=rolling("7d"))
-    partitions, mapping = data_partitions(case), partition_with_history(case, "validated")
+    partitions, mapping = data_partitions(case), partition_with_history(case, "validated", 8)
     assert partitions is not None and mapping.partition_mapping is not None and case.time
     for key in ("2018-04-01", "2018-04-03", "2018-05-01", "2018-10-29"):
         upstream = mapping.partition_mapping.get_upstream_mapped_partitions_result_for_partitions(
@@ -81,4 +81,4 @@ def test_a_use_case_without_time_has_no_partitions():
     bare = use_case().model_copy(update={"time": None})
     assert data_partitions(bare) is None
     assert training_dates(bare) is None
-    assert partition_with_history(bare, "validated").partition_mapping is None
+    assert partition_with_history(bare, "validated", 8).partition_mapping is None

@@ -1,8 +1,6 @@
 """evaluation_report: metrics with intervals, baselines, slices and plots; the gate is asked before publishing."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -11,13 +9,13 @@ from pipeline_assets.orchestration.assets import code_version, stage_asset
 from pipeline_assets.orchestration.columns_along import columns_along
 from pipeline_assets.orchestration.failures import require_gate
 from pipeline_assets.orchestration.metadata import markdown_table, picture
-from pipeline_assets.orchestration.stage import StageRun, stage_run
-from pipeline_assets.orchestration.tracking import Tracking, tracking_key
+from pipeline_assets.orchestration.model_run import model_run
+from pipeline_assets.orchestration.stage import StageRun
+from pipeline_assets.orchestration.tracking import tracking_key
 from pipeline_assets.orchestration.training_sets import (
     ALL,
     combined_versions,
     model_code,
-    model_key,
     model_options,
     training_set_dep,
     training_shards,
@@ -35,7 +33,6 @@ PERMUTED = "permuted_labels_give_chance"
 
 def build_evaluation_report(use_case: UseCase) -> dg.AssetsDefinition:
     """The `evaluation_report` asset with its blocking gate."""
-    mlflow_key = tracking_key(use_case)
     key = dg.AssetKey([use_case.name, "evaluation_report"])
 
     @stage_asset(
@@ -60,7 +57,7 @@ def build_evaluation_report(use_case: UseCase) -> dg.AssetsDefinition:
                 description="A model trained on permuted labels must not predict: if it does, rows leak.",
             ),
         ],
-        required_resource_keys={"platform", "engine", mlflow_key},
+        required_resource_keys={"platform", "engine", tracking_key(use_case)},
         **model_options(use_case),
     )
     def evaluation_report(
@@ -74,25 +71,20 @@ def build_evaluation_report(use_case: UseCase) -> dg.AssetsDefinition:
         from pipeline_assets.evaluation.report import render_report
         from pipeline_assets.statistics.model import FeatureStatistics
 
-        platform = context.resources.platform
-        tracking: Tracking = getattr(context.resources, mlflow_key)
-        with (
-            stage_run(context, platform, use_case, model_key(context, use_case)) as run,
-            tempfile.TemporaryDirectory(prefix="pipeline_assets_evaluation_") as folder,
-        ):
+        with model_run(context, use_case) as (run, tracking, folder):
             model = run.require("trained_model")
-            shard_folder = training_shards(run, Path(folder) / "shards", ALL)
+            shard_folder = training_shards(run, folder / "shards", ALL)
             statistics = FeatureStatistics.from_dict(
                 run.require("feature_statistics").read_json("statistics.json")
             )
             along = columns_along(run)
             evaluation = evaluate(
-                run.localised(model, Path(folder) / "model"),
+                run.localised(model, folder / "model"),
                 shard_folder,
                 statistics,
                 use_case,
                 seed=use_case.seed,
-                truth=true_probabilities(platform.located(use_case.source)),
+                truth=true_probabilities(run.platform.located(use_case.source)),
                 data_versions=combined_versions(run.ancestors),
                 other_baselines=spark_baselines_of(run, statistics),
                 carried=along.carried,

@@ -1,16 +1,13 @@
 """model_version: the evaluated model in the MLflow registry, under the alias `challenger`."""
 
-import tempfile
-from pathlib import Path
-
 import dagster as dg
 
 from pipeline_assets.orchestration.assets import code_version, stage_asset
-from pipeline_assets.orchestration.stage import StageRun, stage_run
-from pipeline_assets.orchestration.tracking import Tracking, tracking_key
+from pipeline_assets.orchestration.model_run import model_run
+from pipeline_assets.orchestration.stage import StageRun
+from pipeline_assets.orchestration.tracking import tracking_key
 from pipeline_assets.orchestration.training_sets import (
     combined_versions,
-    model_key,
     model_options,
 )
 from pipeline_assets.spec import UseCase
@@ -19,7 +16,6 @@ from pipeline_assets.spec.credentials import without_credentials
 
 def build_model_version(use_case: UseCase) -> dg.AssetsDefinition:
     """The `model_version` asset."""
-    mlflow_key = tracking_key(use_case)
 
     @stage_asset(
         use_case,
@@ -29,24 +25,19 @@ def build_model_version(use_case: UseCase) -> dg.AssetsDefinition:
         deps=["trained_model", "evaluation_report"],
         description=f"Registered version of the model {use_case.model_name}.",
         code_version=code_version(use_case.registry),
-        required_resource_keys={"platform", mlflow_key},
+        required_resource_keys={"platform", tracking_key(use_case)},
         **model_options(use_case),
     )
     def model_version(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         from pipeline_assets.evaluation.result import Evaluation
         from pipeline_assets.registry import register
 
-        platform = context.resources.platform
-        tracking: Tracking = getattr(context.resources, mlflow_key)
-        with (
-            stage_run(context, platform, use_case, model_key(context, use_case)) as run,
-            tempfile.TemporaryDirectory(prefix="pipeline_assets_registry_") as folder,
-        ):
+        with model_run(context, use_case) as (run, tracking, folder):
             model, report = run.require("trained_model"), run.require("evaluation_report")
             with report.open("evaluation.json") as stream:
                 evaluation = Evaluation.from_json(stream.read())
             registered = register(
-                model_folder=run.localised(model, Path(folder) / "model"),
+                model_folder=run.localised(model, folder / "model"),
                 evaluation=evaluation,
                 use_case=use_case,
                 tracking_uri=tracking.tracking_uri,

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,17 @@ from dagster._core.errors import DagsterPipesExecutionError
 from pipeline_assets.orchestration.assets import code_version, stage_asset
 from pipeline_assets.orchestration.epochs import EpochMetrics
 from pipeline_assets.orchestration.metadata import markdown_table, picture
-from pipeline_assets.orchestration.stage import StageRun, stage_run
-from pipeline_assets.orchestration.tracking import Tracking, tracking_key
-from pipeline_assets.shards.index import INDEX_FILE
+from pipeline_assets.orchestration.model_run import model_run
+from pipeline_assets.orchestration.stage import StageRun
+from pipeline_assets.orchestration.tracking import tracking_key
+from pipeline_assets.orchestration.training_sets import (
+    FITTED,
+    model_code,
+    model_options,
+    training_set_dep,
+    training_shards,
+)
+from pipeline_assets.shards.index import INDEX_FILE, load_index
 from pipeline_assets.spec import UseCase
 from pipeline_assets.training.config import (
     LaunchConfig,
@@ -36,40 +43,39 @@ PUBLISHED = ("model.safetensors", "config.json", "history.json")
 
 def build_trained_model(use_case: UseCase) -> dg.AssetsDefinition:
     """The `trained_model` asset."""
-    mlflow_key = tracking_key(use_case)
 
     @stage_asset(
         use_case,
         "trained_model",
         stage="training",
         kinds={"pytorch", "safetensors"},
-        deps=["tensor_shards", "feature_statistics"],
+        deps=[training_set_dep(use_case, "tensor_shards", FITTED), "feature_statistics"],
         description="The trained network with its preprocessing, as safetensors and JSON.",
-        code_version=code_version(use_case.model, use_case.training, use_case.seed),
+        code_version=code_version(
+            use_case.model, use_case.training, use_case.seed, *model_code(use_case)
+        ),
         pool=POOL,
-        required_resource_keys={"platform", mlflow_key},
+        required_resource_keys={"platform", tracking_key(use_case)},
+        **model_options(use_case),
     )
     def trained_model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         from pipeline_assets.registry import aliased_models
         from pipeline_assets.training.plots import training_curves
 
-        platform = context.resources.platform
-        tracking: Tracking = getattr(context.resources, mlflow_key)
-        with (
-            stage_run(context, platform, use_case) as run,
-            tempfile.TemporaryDirectory(prefix="pipeline_assets_training_") as folder,
-        ):
-            shards, statistics = run.require("tensor_shards"), run.require("feature_statistics")
+        with model_run(context, use_case) as (run, tracking, folder):
+            shards = training_shards(run, folder / "shards", FITTED)
+            statistics = run.require("feature_statistics")
             job = training_job(
                 run,
-                shards=run.localised(shards, Path(folder) / "shards"),
+                shards=shards,
                 statistics=statistics.read_json("statistics.json"),
-                output=Path(folder) / "model",
+                output=folder / "model",
             )
-            tracking.log_parameters(_parameters(job))
+            dated = {} if use_case.time_split is None else {"training_date": run.key}
+            tracking.log_parameters({**_parameters(job), **dated})
             output = Path(job.output)
             with EpochMetrics(tracking, output / METRICS_FILE, context.log):
-                launch(context, job, Path(folder) / "job.json")
+                launch(context, job, folder / "job.json")
             history = json.loads((output / "history.json").read_text(encoding="utf-8"))
             tracking.log_metrics([{key: history[key] for key in ("best_epoch", "best_score")}])
             staged = run.stage("trained_model")
@@ -79,7 +85,7 @@ def build_trained_model(use_case: UseCase) -> dg.AssetsDefinition:
             staged.write_json("statistics.json", statistics.read_json("statistics.json"))
             run.seal(
                 staged,
-                rows=shards.manifest.metadata["split_rows"]["train"],
+                rows=load_index(shards).split_rows["train"],
                 metadata={"history": history, "mlflow_run_id": tracking.run_id},
             )
             # A model in use keeps its training statistics, however many were trained since.

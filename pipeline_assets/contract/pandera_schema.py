@@ -34,7 +34,9 @@ PANDAS_TYPES: dict[ColumnType, Any] = {
 """Type of each parsed column. Missing is NaN in floats, NaT in dates, NA elsewhere."""
 
 
-def pandera_schema(contract: Contract, row_rules: RowRules | None = None) -> pa.DataFrameSchema:
+def pandera_schema(
+    contract: Contract, row_rules: RowRules | None = None, *, timezone: str = "UTC"
+) -> pa.DataFrameSchema:
     """Return the schema of a frame with the contract's columns, as text or typed already.
 
     A parser casts text by the rules of `casts`; whether each value could be cast is kept in a boolean
@@ -46,6 +48,7 @@ def pandera_schema(contract: Contract, row_rules: RowRules | None = None) -> pa.
         contract: the rules.
         row_rules: the contract's row rules in pandas, by name: frame to boolean series. Rules without
             one are left out (pandera has no SQL).
+        timezone: IANA zone of timestamps written without an offset.
     """
     columns = {
         column.name: pa.Column(
@@ -54,7 +57,7 @@ def pandera_schema(contract: Contract, row_rules: RowRules | None = None) -> pa.
                 check
                 for rule in rules_of(contract)
                 if rule.column == column.name
-                for check in _value_checks(rule, column)
+                for check in _value_checks(rule, column, timezone)
             ],
             nullable=True,  # the rule `nullable` also asks whether the value could be cast
             description=column.description or None,
@@ -72,19 +75,23 @@ def pandera_schema(contract: Contract, row_rules: RowRules | None = None) -> pa.
     return pa.DataFrameSchema(
         columns,
         checks=frame_checks,
-        parsers=pa.Parser(lambda frame: _parse(frame, contract)),
+        parsers=pa.Parser(lambda frame: _parse(frame, contract, timezone)),
         strict=False,
         name="contract",
     )
 
 
 def pandera_verdicts(
-    contract: Contract, frame: pd.DataFrame, row_rules: RowRules | None = None
+    contract: Contract,
+    frame: pd.DataFrame,
+    row_rules: RowRules | None = None,
+    *,
+    timezone: str = "UTC",
 ) -> list[set[str]]:
     """Return the names of the rules that each row breaks, warnings included, in the frame's order."""
     frame = frame.reset_index(drop=True)
     verdicts: list[set[str]] = [set() for _ in range(len(frame))]
-    _record(pandera_schema(contract, row_rules), frame, verdicts)
+    _record(pandera_schema(contract, row_rules, timezone=timezone), frame, verdicts)
     severities = {rule.name: rule.severity for rule in rules_of(contract)}
     sound = [
         index
@@ -97,7 +104,7 @@ def pandera_verdicts(
             name=UNIQUE_KEY,
             error=UNIQUE_KEY,
         ),
-        parsers=pa.Parser(lambda rows: _parse(rows, contract)),
+        parsers=pa.Parser(lambda rows: _parse(rows, contract, timezone)),
     )
     _record(unique, frame.loc[sound], verdicts)
     return verdicts
@@ -126,9 +133,9 @@ def pandera_spark_schema(contract: Contract) -> Any:
     for column in contract.columns:
         checks = []
         if column.min is not None:
-            checks.append(pas.Check.greater_than_or_equal_to(_bound(column, "min")))
+            checks.append(pas.Check.greater_than_or_equal_to(_value(column.min, column.type)))
         if column.max is not None:
-            checks.append(pas.Check.less_than_or_equal_to(_bound(column, "max")))
+            checks.append(pas.Check.less_than_or_equal_to(_value(column.max, column.type)))
         if column.allowed is not None:
             checks.append(pas.Check.isin([_value(item, column.type) for item in column.allowed]))
         nullable = column.nullable and column.name not in contract.key
@@ -147,7 +154,7 @@ def _record(schema: pa.DataFrameSchema, frame: pd.DataFrame, verdicts: list[set[
             verdicts[int(index)].add(name)
 
 
-def _value_checks(rule: Rule, column: Column) -> list[pa.Check]:
+def _value_checks(rule: Rule, column: Column, timezone: str) -> list[pa.Check]:
     """Checks of one parsed value; missing values pass."""
     name = rule.name
     if rule.kind == "range":
@@ -158,12 +165,16 @@ def _value_checks(rule: Rule, column: Column) -> list[pa.Check]:
             ]
         checks = []
         if column.min is not None:
-            checks.append(pa.Check.ge(_bound(column, "min"), name=name, error=name))
+            checks.append(
+                pa.Check.ge(_value(column.min, column.type, timezone), name=name, error=name)
+            )
         if column.max is not None:
-            checks.append(pa.Check.le(_bound(column, "max"), name=name, error=name))
+            checks.append(
+                pa.Check.le(_value(column.max, column.type, timezone), name=name, error=name)
+            )
         return checks
     if rule.kind == "allowed":
-        allowed = [_value(item, column.type) for item in column.allowed or []]
+        allowed = [_value(item, column.type, timezone) for item in column.allowed or []]
         return [pa.Check.isin(allowed, name=name, error=name)]
     if rule.kind == "pattern":
         pattern = portable_pattern(column.pattern or "", end=r"\Z")
@@ -203,22 +214,22 @@ def _null_is_true(
     return lambda frame: holds(frame).astype("boolean").fillna(True).astype(bool)
 
 
-def _parse(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+def _parse(frame: pd.DataFrame, contract: Contract, timezone: str) -> pd.DataFrame:
     parsed = {}
     for column in contract.columns:
         if column.name not in frame:
             continue  # pandera itself reports the missing column
-        parsed |= _parse_column(pd.Series(frame[column.name]), column)
+        parsed |= _parse_column(pd.Series(frame[column.name]), column, timezone)
     return pd.DataFrame(parsed, index=frame.index)
 
 
-def _parse_column(values: pd.Series, column: Column) -> dict[str, pd.Series]:
+def _parse_column(values: pd.Series, column: Column, timezone: str) -> dict[str, pd.Series]:
     """The parsed column, and what the rules `type` and `finite` say, as boolean columns."""
     parsed, castable = [], []
     for value in values:
         missing = value is None or value is pd.NA or value is pd.NaT or value != value
         try:
-            parsed.append(None if missing else _value(value, column.type))
+            parsed.append(None if missing else _value(value, column.type, timezone))
             castable.append(True)
         except ValueError:
             parsed.append(None)
@@ -233,14 +244,10 @@ def _parse_column(values: pd.Series, column: Column) -> dict[str, pd.Series]:
     return {column.name: series, **noted}
 
 
-def _bound(column: Column, side: str) -> Any:
-    return _value(getattr(column, side), column.type)
-
-
-def _value(value: Any, column_type: ColumnType) -> Any:
+def _value(value: Any, column_type: ColumnType, timezone: str = "UTC") -> Any:
     """A value as pandas compares it: dates as timestamps, float32 rounded to float32."""
     if isinstance(value, str):
-        parsed: Any = parse_text(value, column_type)
+        parsed: Any = parse_text(value, column_type, timezone=timezone)
     elif column_type in ("int32", "int64"):
         parsed = parse_text(str(value), column_type)
     else:

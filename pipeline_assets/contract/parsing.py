@@ -5,7 +5,8 @@ Used for the literals of a contract and by the pandera schema; far too slow for 
 
 import math
 import re
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo
 
 from pipeline_assets.contract.casts import (
     DATE_PATTERN,
@@ -34,8 +35,13 @@ _MOMENT = re.compile(
 )
 
 
-def parse_text(text: str, column_type: ColumnType) -> Value:
+def parse_text(text: str, column_type: ColumnType, *, timezone: str = "UTC") -> Value:
     """Return the typed value of a text; NaN is returned as NaN, timestamps in UTC.
+
+    Args:
+        text: what to read.
+        column_type: type of the value.
+        timezone: IANA zone of timestamps without an offset.
 
     Raises:
         ValueError: where the text breaks the rule `type`.
@@ -55,7 +61,7 @@ def parse_text(text: str, column_type: ColumnType) -> Value:
         matched = re.fullmatch(DATE_PATTERN, trimmed, re.ASCII)
         parsed = date.fromisoformat(trimmed) if matched else None
     else:
-        parsed = _timestamp(trimmed)
+        parsed = _timestamp(trimmed, UTC if timezone == "UTC" else ZoneInfo(timezone))
     if parsed is None:
         raise ValueError(f"{text!r} is no {column_type}")
     return parsed
@@ -89,14 +95,14 @@ def _float(text: str, overflow: float | None) -> float | None:
     return value
 
 
-def _timestamp(text: str) -> datetime | None:
+def _timestamp(text: str, local: tzinfo) -> datetime | None:
     found = _MOMENT.fullmatch(text)
     if found is None:
         return None
-    zone = UTC
+    zone = UTC if text.endswith("Z") else local
+    if (zone is not UTC or found["sign"]) and found["date"][:4] in ("0001", "9999"):
+        return None
     if found["sign"]:
-        if found["date"][:4] in ("0001", "9999"):
-            return None
         hours, minutes = int(found["zone_hours"]), int(found["zone_minutes"] or 0)
         offset = timedelta(hours=hours, minutes=minutes)
         zone = timezone(-offset if found["sign"] == "-" else offset)

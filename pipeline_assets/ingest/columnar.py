@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from pipeline_assets.ingest.batch import Batch
 from pipeline_assets.ingest.errors import IngestError
+from pipeline_assets.ingest.local_time import instant_columns, to_instants
 
 _BATCH_ROWS = 65_536
 
@@ -67,12 +68,19 @@ def read_groups(
     names: list[str],
     types: list[pa.DataType],
     contract_types: list[str],
+    timezone: str,
 ) -> Iterator[Batch]:
     """Read row groups or stripes, whose first row is number `first_row` of the file (1-based)."""
     row = first_row
+    instants = instant_columns(file) if timezone != "UTC" else set()
     for table in _tables(file, groups, names):
         columns = [
-            to_raw(table.column(name), kind, contract_type)
+            to_raw(
+                to_instants(table.column(name), "UTC") if name in instants else table.column(name),
+                kind,
+                contract_type,
+                timezone,
+            )
             for name, kind, contract_type in zip(names, types, contract_types)
         ]
         rows = table.num_rows
@@ -80,12 +88,19 @@ def read_groups(
         row += rows
 
 
-def to_raw(column: pa.ChunkedArray, kind: pa.DataType, contract_type: str) -> pa.ChunkedArray:
-    """Cast a column to its raw type (see `columns.raw_type`)."""
+def to_raw(
+    column: pa.ChunkedArray, kind: pa.DataType, contract_type: str, timezone: str = "UTC"
+) -> pa.ChunkedArray:
+    """Cast a column to its raw type (see `columns.raw_type`).
+
+    Timestamps without an offset are in the IANA zone `timezone`; those that become text stay as they are.
+    """
     if column.type == kind:
         return column
     if pa.types.is_timestamp(kind):
-        # Nanoseconds are cut off; times without a zone are UTC.
+        if column.type.tz is None:
+            return to_instants(column, timezone).cast(kind)
+        # Nanoseconds are cut off.
         return column.cast(pa.timestamp("us", tz=column.type.tz), safe=False).cast(kind)
     if kind == pa.string():
         return _to_text(column, contract_type)

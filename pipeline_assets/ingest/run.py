@@ -58,6 +58,7 @@ def ingest(
     *,
     files: list[SourceFile] | None = None,
     empty: bool = False,
+    timezone: str = "UTC",
 ) -> IngestResult:
     """Read a source into `rows/` and `malformed/` of a staged version.
 
@@ -75,6 +76,7 @@ def ingest(
         staged: where to.
         files: what an earlier `discover` found; anything else there now is an error.
         empty: take a source whose files are all empty for one without rows, in place of an error.
+        timezone: IANA zone of the timestamps in columnar files that have no offset.
 
     Raises:
         IngestError: nothing there, a damaged file, missing columns, or a source that changed.
@@ -90,6 +92,7 @@ def ingest(
         "source_names": names_in_file(source, contract),
         "contract_types": [column.type for column in contract.columns],
         "types": [ddl_type(kind) for kind in plan.types],
+        "timezone": timezone,
         "target": staged.uri,
         "storage_options": staged.storage_options,
     }

@@ -143,6 +143,7 @@ def _batches(
                 names=task["source_names"],
                 types=types,
                 contract_types=task["contract_types"],
+                timezone=task["timezone"],
             )
         digests.append((0, ""))
         return

@@ -12,7 +12,7 @@ from pipeline_assets.orchestration.resources import Engine, Platform
 from pipeline_assets.orchestration.stage import StageRun, told_to_dagster
 from pipeline_assets.spec import Source, UseCase
 from pipeline_assets.spec.credentials import without_credentials
-from pipeline_assets.spec.partitions import source_uri
+from pipeline_assets.spec.partitions import naive_timezone, source_uri
 
 
 def build_raw(use_case: UseCase, prefix: str = "") -> dg.AssetsDefinition:
@@ -31,7 +31,11 @@ def build_raw(use_case: UseCase, prefix: str = "") -> dg.AssetsDefinition:
         kinds={"pyspark", use_case.source.format},
         description=f"Source files of {use_case.name} as they were read: "
         + without_credentials(use_case.source.uri),
-        code_version=code_version(use_case.source, *use_case.contract.names),
+        code_version=code_version(
+            use_case.source,
+            *use_case.contract.names,
+            *([] if use_case.time is None else [use_case.time.timezone]),
+        ),
         **data_options(use_case),
     )
     def raw(context: dg.AssetExecutionContext, platform: Platform, engine: Engine) -> Events:
@@ -61,6 +65,7 @@ def build_raw(use_case: UseCase, prefix: str = "") -> dg.AssetsDefinition:
                 staged,
                 files=files,
                 empty=use_case.time is not None,
+                timezone=naive_timezone(use_case),
             )
             for warning in result.warnings:
                 context.log.warning(warning)

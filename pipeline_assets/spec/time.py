@@ -37,7 +37,9 @@ class Time(SpecModel):
     column: str
     """Contract column of type timestamp: when the event happened."""
     timezone: str = "UTC"
-    """IANA zone that cuts days, and that timestamps without an offset are in."""
+    """IANA zone that cuts days, and that timestamps of the source without an offset are in. Where clocks
+    are put back, a time that occurs twice is the earlier instant; one that is skipped counts on from before
+    (02:30 is 03:30 summer time)."""
     partition: Literal["daily", "hourly"] = "daily"
     """Length of a partition. Hourly partitions are cut in UTC."""
     start: dt.date

@@ -74,11 +74,12 @@ class Landing:
         *,
         contract: Contract = CONTRACT,
         files: Any = None,
+        timezone: str = "UTC",
         **options: Any,
     ) -> Raw:
         source = self.source(format, **options)
         staged = self.lake.dataset("shop", "raw").stage()
-        result = ingest(self.spark, source, contract, staged, files=files)
+        result = ingest(self.spark, source, contract, staged, files=files, timezone=timezone)
         rows = result.rows + result.malformed_rows
         version = staged.seal(files=result.files, rows=rows, schema=result.columns)
         return Raw(version, result)

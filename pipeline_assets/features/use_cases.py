@@ -7,6 +7,7 @@ from pipeline_assets.contract.semantics import contract_problems
 from pipeline_assets.features.semantics import feature_problems
 from pipeline_assets.joining.semantics import join_problems
 from pipeline_assets.spec import UseCase
+from pipeline_assets.spec.dotted_paths import dotted_path_problems
 from pipeline_assets.spec.loader import load_use_case
 from pipeline_assets.spec.problems import Problem
 
@@ -17,7 +18,10 @@ def load_checked_use_case(file: Path) -> UseCase:
     Raises:
         SpecError: one line per problem.
     """
-    return load_use_case(file, checks=(_contract_problems, join_problems, feature_problems))
+    return load_use_case(
+        file,
+        checks=(_contract_problems, join_problems, feature_problems, dotted_path_problems),
+    )
 
 
 def _contract_problems(use_case: UseCase) -> Sequence[Problem]:

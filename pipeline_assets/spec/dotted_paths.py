@@ -1,0 +1,110 @@
+"""Dotted paths `module:function` of a use case: whether they lead to a function that takes the declared options.
+
+Modules are found and parsed, not imported: a definition loads in a second, torch alone takes two.
+"""
+
+import ast
+import difflib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline_assets.spec.problems import Problem
+from pipeline_assets.spec.use_case import UseCase
+
+
+def dotted_path_problems(use_case: UseCase) -> list[Problem]:
+    """Return what is wrong with the model's factory, the demo data's generators and the business metrics."""
+    problems = _problems(("model", "factory"), use_case.model.factory)
+    sources = [
+        (("source",), use_case.source),
+        *(
+            (("sources", name, "source"), joined.source)
+            for name, joined in use_case.sources.items()
+        ),
+    ]
+    for path, source in sources:
+        if source.demo is not None:
+            problems += _problems((*path, "demo", "generator"), source.demo.generator)
+    for position, metric in enumerate(use_case.evaluation.metrics):
+        at = ("evaluation", "metrics", position)
+        problems += _problems((*at, "function"), metric.function, (at, metric.options))
+    return problems
+
+
+def _problems(
+    path: tuple[str | int, ...],
+    dotted: str,
+    options: tuple[tuple[str | int, ...], dict[str, object]] | None = None,
+) -> list[Problem]:
+    module, separator, function = dotted.partition(":")
+    if not separator or not function:
+        return [Problem(path=path, message=f"{dotted!r} is not written as module:function")]
+    tree = _parsed(module)
+    if tree is None:
+        return [Problem(path=path, message=f"there is no Python module {module!r}")]
+    names = _top_level(tree)
+    if function not in names:
+        nearest = difflib.get_close_matches(function, names, n=1, cutoff=0.5)
+        return [
+            Problem(
+                path=path,
+                message=f"module {module!r} has no {function!r}",
+                suggestion=f"did you mean {nearest[0]!r}?" if nearest else None,
+            )
+        ]
+    found = names[function]
+    if options is None or not isinstance(found, ast.FunctionDef) or found.args.kwarg is not None:
+        return []
+    at, given = options
+    taken = [argument.arg for argument in (*found.args.args[1:], *found.args.kwonlyargs)]
+    return [
+        Problem(
+            path=(*at, "options", name),
+            message=f"{function} takes no option {name!r}",
+            suggestion=f"it takes {', '.join(taken) or 'none'}",
+        )
+        for name in given
+        if name not in taken
+    ] + [
+        Problem(path=at, message=f"{function} needs the option {name!r}")
+        for name in _required(found)
+        if name not in given
+    ]
+
+
+def _parsed(module: str) -> ast.Module | None:
+    """The source of a module; an empty one where it has no source; None where there is no such module."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if spec.origin is None or not spec.origin.endswith(".py"):
+        return ast.Module(body=[], type_ignores=[])
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+
+
+def _top_level(tree: ast.Module) -> dict[str, ast.AST]:
+    names: dict[str, ast.AST] = {}
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names[node.name] = node
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name: node for alias in node.names}
+        elif isinstance(node, ast.Assign):
+            names |= {target.id: node for target in node.targets if isinstance(target, ast.Name)}
+    return names
+
+
+def _required(function: ast.FunctionDef) -> Sequence[str]:
+    """Options without a default; the first argument is what the function is applied to."""
+    positional = function.args.args[1:]
+    without = positional[: len(positional) - min(len(positional), len(function.args.defaults))]
+    keywords = [
+        argument
+        for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults)
+        if default is None
+    ]
+    return [argument.arg for argument in (*without, *keywords)]

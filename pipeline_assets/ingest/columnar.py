@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.orc as pa_orc
 import pyarrow.parquet as pq
 
 from pipeline_assets.ingest.batch import Batch
+from pipeline_assets.ingest.calendar_years import beyond_years, malformed_rows
 from pipeline_assets.ingest.errors import IngestError
 from pipeline_assets.ingest.local_time import instant_columns, to_instants
 
@@ -74,6 +76,14 @@ def read_groups(
     row = first_row
     instants = instant_columns(file) if timezone != "UTC" else set()
     for table in _tables(file, groups, names):
+        lines = np.arange(row, row + table.num_rows)
+        row += table.num_rows
+        malformed = []
+        beyond = beyond_years(table, names, types, timezone)
+        if beyond is not None:
+            outside = table.filter(pa.array(beyond))
+            malformed = malformed_rows(outside, names, lines[beyond].tolist())
+            table, lines = table.filter(pa.array(~beyond)), lines[~beyond]
         columns = [
             to_raw(
                 to_instants(table.column(name), "UTC") if name in instants else table.column(name),
@@ -83,9 +93,7 @@ def read_groups(
             )
             for name, kind, contract_type in zip(names, types, contract_types)
         ]
-        rows = table.num_rows
-        yield Batch(columns=columns, lines=pa.array(range(row, row + rows), pa.int64()))
-        row += rows
+        yield Batch(columns=columns, lines=pa.array(lines, pa.int64()), malformed=malformed)
 
 
 def to_raw(

@@ -1,6 +1,7 @@
 """Timestamps of columnar files that have no offset: local times of a zone, as text is read."""
 
 import datetime as dt
+import json
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ CONTRACT = Contract.model_validate(
         ],
     }
 )
+BEYOND = "beyond the years 1 to 9999"
 SKIPPED = dt.datetime(2026, 3, 29, 2, 30)
 TWICE = dt.datetime(2026, 10, 25, 2, 30)
 LOCAL = [SKIPPED, TWICE, None, dt.datetime(2026, 7, 1, 12, 0, 0, 5)]
@@ -97,3 +99,34 @@ def test_beside_a_file_of_text_they_stay_as_they_are_written(landing):
         "2026-03-29 02:30:00.000000",
         "2026-10-25 02:30:00.000000",
     ]
+
+
+def test_rows_beyond_the_years_that_can_be_written_are_malformed(landing):
+    """Milliseconds taken for seconds: such a row is kept as text, its neighbours are rows."""
+    at = pa.array([0, 1_514_764_800_000, -62_135_596_801, 253_402_300_799, None], pa.timestamp("s"))
+    born = pa.array([0, None, 0, 2_932_897, 2_932_896], pa.int32()).cast(pa.date32())
+    contract = Contract.model_validate(
+        {
+            "key": ["id"],
+            "columns": [
+                *({"name": name, "type": kind, "nullable": True} for name, kind in
+                  (("id", "int64"), ("at", "timestamp"), ("born", "date"))),
+            ],
+        }
+    )  # fmt: skip
+    table = pa.table({"id": pa.array(range(5), pa.int64()), "at": at, "born": born})
+    # Parquet has no seconds, ORC only nanoseconds.
+    pq.write_table(table, landing.folder / "a.parquet", row_group_size=2, coerce_timestamps="ms")
+    raw = landing.ingest("parquet", contract=contract)
+    assert [(key, raw_line) for (key, *_), raw_line in zip(raw.rows(), raw.lines())] == [
+        (0, 1), (4, 5),
+    ]  # fmt: skip
+    assert [(line, reason, json.loads(text)) for _, line, reason, text in raw.malformed()] == [
+        (2, BEYOND, {"id": 1, "at": "49970-12-27T00:00:00.000", "born": None}),
+        (3, BEYOND, {"id": 2, "at": "0000-12-31T23:59:59.000", "born": "1970-01-01"}),
+        (4, BEYOND, {"id": 3, "at": "9999-12-31T23:59:59.000", "born": "10000-01-01"}),
+    ]
+    assert raw.result.malformed_by_reason == {BEYOND: 3}
+    # In a zone, the last hours of 9999 may be in the next year of UTC.
+    zoned = landing.ingest("parquet", contract=CONTRACT, timezone="America/New_York")
+    assert [key for key, _ in zoned.rows()] == [0, 4]

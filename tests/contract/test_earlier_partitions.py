@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -168,6 +168,7 @@ def test_both_engines_write_the_same_bytes(spark, apache_spark, lake):
 ROW = st.tuples(st.integers(0, 3), st.sampled_from("abc"), st.integers(0, 9))
 
 
+@settings(deadline=None, derandomize=True)
 @given(
     own=st.lists(st.tuples(ROW, st.booleans()), max_size=30),
     before=st.lists(st.tuples(ROW, st.integers(0, 2)), max_size=30),

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.orc as orc
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_assets.ingest.local_time import to_instants
@@ -46,6 +46,7 @@ NEAR = st.builds(
 ANY = st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2037, 1, 1))
 
 
+@settings(deadline=None, derandomize=True)
 @given(local=st.lists(st.none() | NEAR | ANY, min_size=1, max_size=20), zone=st.sampled_from(ZONES))
 def test_local_times_are_those_of_python(local, zone):
     found = to_instants(pa.chunked_array([local], pa.timestamp("us")), zone)

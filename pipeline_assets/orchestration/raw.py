@@ -15,14 +15,17 @@ from pipeline_assets.spec.credentials import without_credentials
 from pipeline_assets.spec.partitions import naive_timezone, source_uri
 
 
-def build_raw(use_case: UseCase, prefix: str = "") -> dg.AssetsDefinition:
+def build_raw(
+    use_case: UseCase, prefix: str = "", timezone: str | None = None
+) -> dg.AssetsDefinition:
     """The `raw` asset of a use case.
 
     Args:
         use_case: whose source is read.
         prefix: of the asset's name.
+        timezone: IANA zone of timestamps without an offset; by default that of the use case's `time`.
     """
-    name = f"{prefix}raw"
+    name, zone = f"{prefix}raw", timezone or naive_timezone(use_case)
 
     @stage_asset(
         use_case,
@@ -34,9 +37,9 @@ def build_raw(use_case: UseCase, prefix: str = "") -> dg.AssetsDefinition:
         code_version=code_version(
             use_case.source,
             *use_case.contract.names,
-            *([] if use_case.time is None else [use_case.time.timezone]),
+            *([] if use_case.time is None and timezone is None else [zone]),
         ),
-        **data_options(use_case),
+        **data_options(use_case, of_joined=bool(prefix)),
     )
     def raw(context: dg.AssetExecutionContext, platform: Platform, engine: Engine) -> Events:
         from pipeline_assets.demo_data import ensure_demo_data
@@ -65,7 +68,7 @@ def build_raw(use_case: UseCase, prefix: str = "") -> dg.AssetsDefinition:
                 staged,
                 files=files,
                 empty=use_case.time is not None,
-                timezone=naive_timezone(use_case),
+                timezone=zone,
             )
             for warning in result.warnings:
                 context.log.warning(warning)

@@ -21,6 +21,7 @@ from pipeline_assets.orchestration.stage import StageRun
 from pipeline_assets.orchestration.validated import build_validated
 from pipeline_assets.spec import UseCase
 from pipeline_assets.spec.joined import joined_name
+from pipeline_assets.spec.partitions import naive_timezone
 
 if TYPE_CHECKING:
     from pipeline_assets.joining.results import JoinResult
@@ -40,7 +41,11 @@ def build_sources(use_case: UseCase) -> list[dg.AssetsDefinition]:
                 "time": None,
             }
         )
-        assets += [build_raw(alone, f"{name}_"), build_validated(alone, f"{name}_")]
+        zone = naive_timezone(use_case)
+        assets += [
+            build_raw(alone, f"{name}_", zone),
+            build_validated(alone, f"{name}_", zone),
+        ]
     return [*assets, _build_joined(use_case)] if assets else []
 
 

@@ -25,13 +25,17 @@ from pipeline_assets.spec import Contract, UseCase
 from pipeline_assets.spec.partitions import lookback_partitions, naive_timezone
 
 
-def build_validated(use_case: UseCase, prefix: str = "") -> dg.AssetsDefinition:
+def build_validated(
+    use_case: UseCase, prefix: str = "", timezone: str | None = None
+) -> dg.AssetsDefinition:
     """The `validated` and `rejected` assets with a check per rule of the contract.
 
     Args:
         use_case: whose contract judges.
         prefix: of the assets' names, and of that of `raw`.
+        timezone: as of `build_raw`.
     """
+    zone = timezone or naive_timezone(use_case)
     key = dg.AssetKey([use_case.name, f"{prefix}validated"])
     contract = partition_contract(use_case)
     table_checks = table_check_names(contract)
@@ -48,7 +52,11 @@ def build_validated(use_case: UseCase, prefix: str = "") -> dg.AssetsDefinition:
                     partition_with_history(use_case, f"{prefix}raw", lookback_partitions(use_case))
                 ],
                 description=text,
-                code_version=code_version(contract, *_time_settings(use_case)),
+                code_version=code_version(
+                    contract,
+                    *_time_settings(use_case),
+                    *([] if timezone is None else [timezone]),
+                ),
                 **asset_options(use_case, "validated", {"pyspark", "pandera"}),
             )
             for asset, text in (
@@ -68,7 +76,7 @@ def build_validated(use_case: UseCase, prefix: str = "") -> dg.AssetsDefinition:
             )
             for name in dict.fromkeys(names)
         ],
-        **data_options(use_case),
+        **data_options(use_case, of_joined=bool(prefix)),
     )
     def validated(context: dg.AssetExecutionContext, platform: Platform, engine: Engine) -> Events:
         from pipeline_assets.contract.earlier import EarlierRaw
@@ -97,7 +105,7 @@ def build_validated(use_case: UseCase, prefix: str = "") -> dg.AssetsDefinition:
                     )
                     for partition, version in before.items()
                 ],
-                timezone=naive_timezone(use_case),
+                timezone=zone,
             )
             checks = [*_rule_checks(key, result), *_table_checks(key, result.table_checks)]
             shared = {"validation": result.to_metadata()}

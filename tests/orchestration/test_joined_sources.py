@@ -215,6 +215,16 @@ def test_single_days_and_a_range_give_the_same(tmp_path: Path) -> None:
     assert published[0] == published[1]
 
 
+def test_times_without_an_offset_are_where_the_use_case_is(project: TimedProject) -> None:
+    project.edit(lambda attributes: attributes["time"].update(timezone="Europe/Berlin"))
+    line = {"number": "c1", "since": "2018-03-25T12:00:00", "limit": 5}
+    (project.home / "customers" / "a.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
+    renew_customers(project)
+    version = project.lake.dataset("payments", "customers_validated").require()
+    (row,) = pq.read_table(version.uris("rows", ".parquet")[0]).to_pylist()
+    assert row["since"].isoformat() == "2018-03-25T10:00:00+00:00"
+
+
 def test_events_without_a_row_are_kept_counted_and_told(project: TimedProject) -> None:
     deliver(project, [(number, 0, 9.0) for number in range(7)])
     result = project.one_day(0)

@@ -1,9 +1,10 @@
 """The rule that a partition adds to the contract: its rows happened inside it. How rules are judged is elsewhere."""
 
 import datetime as dt
+from zoneinfo import ZoneInfo
 
 from pipeline_assets.contract.casts import quote_name
-from pipeline_assets.spec import Contract, RowRule, UseCase
+from pipeline_assets.spec import Contract, RowRule, Time, UseCase
 from pipeline_assets.spec.partitions import partition_bounds, partition_key
 
 IN_PARTITION = "in_partition"
@@ -22,8 +23,7 @@ def partition_contract(use_case: UseCase, key: str | None = None) -> Contract:
     time = use_case.time
     if time is None:
         return use_case.contract
-    key = key or partition_key(time, dt.datetime.combine(time.start, dt.time(12), dt.UTC))
-    start, end = (_literal(bound) for bound in partition_bounds(time, key))
+    start, end = (_literal(bound) for bound in partition_bounds(time, key or _first(time)))
     column = quote_name(time.column)
     rule = RowRule(
         name=IN_PARTITION,
@@ -31,6 +31,12 @@ def partition_contract(use_case: UseCase, key: str | None = None) -> Contract:
         description=f"{time.column} lies in the partition that the row was delivered for",
     )
     return use_case.contract.model_copy(update={"rows": [*use_case.contract.rows, rule]})
+
+
+def _first(time: Time) -> str:
+    # Hours are cut in UTC.
+    zone = "UTC" if time.partition == "hourly" else time.timezone
+    return partition_key(time, dt.datetime.combine(time.start, dt.time(), ZoneInfo(zone)))
 
 
 def _literal(instant: dt.datetime) -> str:

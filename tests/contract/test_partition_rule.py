@@ -53,6 +53,16 @@ def test_rows_outside_their_day_are_rejected_with_the_rule_s_name(engine, lake):
     assert {tuple(row["rules"]) for row in read_rows(rejected)} == {(IN_PARTITION,)}
 
 
+def test_without_a_key_the_bounds_are_those_of_the_first_partition():
+    for timezone in ("Pacific/Auckland", "Pacific/Kiritimati", "America/New_York"):
+        case = use_case(timezone)
+        assert partition_contract(case) == partition_contract(case, "2026-01-01")
+        assert case.time is not None
+        hourly = case.time.model_copy(update={"partition": "hourly"})
+        case = case.model_copy(update={"time": hourly})
+        assert partition_contract(case) == partition_contract(case, "2026-01-01-00:00")
+
+
 def test_all_partitions_have_the_same_rules():
     case = use_case("UTC")
     names = [

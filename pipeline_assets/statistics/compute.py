@@ -64,6 +64,9 @@ def compute_training_set_statistics(
     Raises:
         ValueError: where there is no training row, or a split has another name.
     """
+    unknown = [split for split in parts if split not in SPLITS]
+    if unknown:
+        raise ValueError(f"no splits are named {', '.join(unknown)}: they are {', '.join(SPLITS)}")
     versions = [(split, version) for split in SPLITS for version in parts.get(split, ())]
     files = [
         (uri, split) for split, version in versions for uri in version.uris("rows", ".parquet")

@@ -96,5 +96,7 @@ def test_no_training_rows_are_refused(spark: "SparkSession", tmp_path: Path) -> 
         compute_training_set_statistics(
             spark, {"train": [empty], "test": [publish(lake, "t", parts["test"][0])]}, use_case()
         )
+    with pytest.raises(ValueError, match="no splits are named training"):
+        compute_training_set_statistics(spark, {"training": [empty]}, use_case())
     with pytest.raises(ValueError, match="no rows"):
         compute_training_set_statistics(spark, {}, use_case())

@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline_assets.command.errors import CommandError
 from pipeline_assets.command.published import open_lake
 from pipeline_assets.command.run import run
 from pipeline_assets.command.table import text_table
@@ -16,12 +17,18 @@ def replay(name: str, *, launch: bool = False) -> int:
     """Print the preview for the current rejected version; with `launch`, run `<use_case>_replay`.
 
     Raises:
-        CommandError: there is no such use case.
+        CommandError: there is no such use case, or its rows have partitions.
         LakeError: nothing has been rejected, because nothing has been validated yet.
         ContractError: a run was interrupted between publishing rejected and validated.
         EngineError: the data engine does not start.
     """
     use_case = find_use_case(name)
+    if use_case.time is not None:
+        raise CommandError(
+            f"{name} has partitions, of which this command shows none: the job {name}_replay validates "
+            f"a range of them again: `dg launch --job {name}_replay --partition-range "
+            f"{use_case.time.start}...<last partition>`"
+        )
     environment = load_environment()
     lake = open_lake(environment)
     rejected = lake.dataset(use_case.name, "rejected").require()

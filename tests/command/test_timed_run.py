@@ -77,6 +77,12 @@ def test_no_files_is_told_before_anything_is_launched(
     assert not launched.exists()
 
 
+def test_replay_names_the_job_for_a_range(timed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", "shop"]) == 2
+    told = capsys.readouterr().err
+    assert "dg launch --job shop_replay --partition-range 2026-01-01...<last partition>" in told
+
+
 def test_dates_end_with_the_files(timed: Path, launched: Path) -> None:
     use_case = find_use_case("shop")
     keys = [f"2026-01-{day:02}" for day in range(1, 8)]

@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any
 from pipeline_assets.evaluation.result import Evaluation
 from pipeline_assets.registry.inputs import example, serving_contract, signature
 from pipeline_assets.registry.store import client, quiet, store_errors
-from pipeline_assets.registry.versions import CHALLENGER, RegisteredModel, registered, set_alias
+from pipeline_assets.registry.versions import (
+    CHALLENGER,
+    TRAINING_DATE,
+    RegisteredModel,
+    registered,
+    set_alias,
+)
 from pipeline_assets.spec import UseCase
 
 if TYPE_CHECKING:
@@ -59,6 +65,9 @@ def register(
 ) -> RegisteredModel:
     """Log the model to an MLflow run, register it as a new version and give it the alias `challenger`.
 
+    What an interrupted attempt has registered already, of the same data and in the same MLflow run, is not
+    registered again. The alias stays where a model of a later training date has it.
+
     Args:
         model_folder: `model.safetensors` and `config.json`.
         evaluation: gives the threshold and the metrics.
@@ -84,42 +93,59 @@ def register(
     )
     tags = _tags(evaluation, use_case, dagster_run_id, data_versions)
     if training_date is not None:
-        tags["training_date"] = training_date
+        tags[TRAINING_DATE] = training_date
     with store_errors(tracking_uri, f"register {use_case.model_name!r}"):
         with (
             tempfile.TemporaryDirectory(prefix="pipeline_assets_serving_") as folder,
             _run(mlflow, store, tracking_uri, use_case, mlflow_run_id) as run_id,
         ):
-            serving = Path(folder) / "serving.json"
-            serving.write_text(
-                json.dumps(
-                    {
-                        "use_case": use_case.model_dump(mode="json"),
-                        "threshold": evaluation.model.threshold,
-                    },
-                    indent=1,
-                ),
-                encoding="utf-8",
-            )
-            logged = mlflow.pyfunc.log_model(
-                name="model",
-                python_model=str(_PACKAGE / "registry" / "served_model.py"),
-                artifacts={"model": str(model_folder), "serving": str(serving)},
-                code_paths=[str(_PACKAGE)],
-                signature=signature(columns),
-                input_example=shown,
-                pip_requirements=[f"{name}=={version(name)}" for name in _SERVING_PACKAGES],
-                metadata={"use_case": use_case.name, "threshold": evaluation.model.threshold},
-            )
-            _log(store, run_id, logged.model_id, evaluation, use_case, tags)
-            created = _create_version(store, use_case, logged, run_id, tags)
-        if challenger:
-            number = int(created.version)
-            set_alias(use_case.model_name, CHALLENGER, number, tracking_uri=tracking_uri)
-    return registered(
-        store.get_model_version(use_case.model_name, created.version),
-        CHALLENGER if challenger else None,
-    )
+            created = _registered_before(store, use_case, run_id, tags)
+            if created is None:
+                serving = Path(folder) / "serving.json"
+                serving.write_text(
+                    json.dumps(
+                        {
+                            "use_case": use_case.model_dump(mode="json"),
+                            "threshold": evaluation.model.threshold,
+                        },
+                        indent=1,
+                    ),
+                    encoding="utf-8",
+                )
+                logged = mlflow.pyfunc.log_model(
+                    name="model",
+                    python_model=str(_PACKAGE / "registry" / "served_model.py"),
+                    artifacts={"model": str(model_folder), "serving": str(serving)},
+                    code_paths=[str(_PACKAGE)],
+                    signature=signature(columns),
+                    input_example=shown,
+                    pip_requirements=[f"{name}=={version(name)}" for name in _SERVING_PACKAGES],
+                    metadata={"use_case": use_case.name, "threshold": evaluation.model.threshold},
+                )
+                _log(store, run_id, logged.model_id, evaluation, use_case, tags)
+                created = _create_version(store, use_case, logged, run_id, tags)
+        number = int(created.version)
+        has_alias = challenger and set_alias(
+            use_case.model_name, CHALLENGER, number, tracking_uri=tracking_uri
+        )
+        return registered(
+            store.get_model_version(use_case.model_name, created.version),
+            CHALLENGER if has_alias else None,
+        )
+
+
+def _registered_before(
+    store: MlflowClient, use_case: UseCase, run_id: str, tags: Mapping[str, str]
+) -> Any:
+    """The newest version that the run registered of the same data, specification and code, or None."""
+    same = {
+        key: value
+        for key, value in tags.items()
+        if key.startswith("data_version.") or key in ("spec_sha256", "git_commit")
+    }
+    found = store.search_model_versions(f"name = '{use_case.model_name}' and run_id = '{run_id}'")
+    found = [version for version in found if same.items() <= version.tags.items()]
+    return max(found, key=lambda version: int(version.version), default=None)
 
 
 @contextmanager
@@ -219,12 +245,18 @@ def _metrics(evaluation: Evaluation) -> dict[str, float]:
 
 
 def _parameters(use_case: UseCase) -> dict[str, str]:
-    """Settings of model, training and split, as text."""
-    parts = {"model": use_case.model, "training": use_case.training, "split": use_case.split}
+    """Settings of model, training and of the split that is used, as text."""
+    split = "split" if use_case.time_split is None else "time_split"
+    parts = {
+        part: getattr(use_case, part).model_dump(mode="json")
+        for part in ("model", "training", split)
+    }
+    if use_case.time is not None:
+        parts["time"] = use_case.time.model_dump(mode="json", include={"label_delay"})
     found = {
         f"{part}.{key}": json.dumps(value) if isinstance(value, dict | list) else str(value)
         for part, settings in parts.items()
-        for key, value in settings.model_dump(mode="json").items()
+        for key, value in settings.items()
     }
     return {"seed": str(use_case.seed), **{key: value[:6000] for key, value in found.items()}}
 

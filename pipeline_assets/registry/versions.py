@@ -17,6 +17,8 @@ CHAMPION = "champion"
 """Alias of the version in use."""
 CHALLENGER = "challenger"
 """Alias of the newest version that passed its gate."""
+TRAINING_DATE = "training_date"
+"""Tag of the versions of a use case with `time_split`: ISO date."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +96,12 @@ def aliased_models(name: str, *, tracking_uri: str) -> list[RegisteredModel]:
     ]
 
 
-def set_alias(name: str, alias: str, version: int, *, tracking_uri: str) -> None:
-    """Point `alias` at `version`, never backwards in a race.
+def set_alias(name: str, alias: str, version: int, *, tracking_uri: str) -> bool:
+    """Point `alias` at `version`, the challenger never backwards in a race; false where it stays.
 
     MLflow has no compare-and-swap: under the store's lock the alias is read and set only if it does not
-    point at a newer version already. Raises `RegistryError` for a version that is not registered.
+    point at a model of a later training date, or at a newer version of the same date or without dates.
+    Raises `RegistryError` for a version that is not registered.
     """
     store = client(tracking_uri)
     with store_lock(tracking_uri):
@@ -107,16 +110,26 @@ def set_alias(name: str, alias: str, version: int, *, tracking_uri: str) -> None
             raise RegistryError(
                 f"no model {name!r} is registered at {without_credentials(tracking_uri)}"
             )
-        if alias == CHALLENGER and int(aliases.get(alias, 0)) > version:
-            return
         from mlflow.exceptions import MlflowException
 
         try:
+            if alias == CHALLENGER and alias in aliases:
+                holder = store.get_model_version(name, str(aliases[alias]))
+                if _is_newer(holder, store.get_model_version(name, str(version))):
+                    return False
             store.set_registered_model_alias(name, alias, str(version))
         except MlflowException as error:
             raise RegistryError(
                 f"alias {alias!r} of model {name!r} cannot point at version {version}: {error.message}"
             ) from error
+        return True
+
+
+def _is_newer(one: ModelVersion, other: ModelVersion) -> bool:
+    dates = [version.tags.get(TRAINING_DATE) for version in (one, other)]
+    if None not in dates and dates[0] != dates[1]:
+        return str(dates[0]) > str(dates[1])
+    return int(one.version) > int(other.version)
 
 
 def registered(version: ModelVersion, alias: str | None) -> RegisteredModel:

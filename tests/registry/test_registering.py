@@ -144,6 +144,54 @@ def test_the_challenger_never_moves_backwards(
         set_alias("shop", "champion", 99, tracking_uri=store)
 
 
+def test_the_challenger_is_of_the_latest_training_date_whichever_run_is_last(
+    store, model_folder, evaluation, use_case
+):
+    dated = use_case.model_copy(update={"name": "dated"})
+    given = []
+    for date in ("2018-04-09", "2018-04-02", "2018-04-09"):
+        made = register(
+            model_folder=model_folder,
+            evaluation=evaluation,
+            use_case=dated,
+            tracking_uri=store,
+            training_date=date,
+        )
+        given.append((made.version, made.alias))
+    assert given == [(1, "challenger"), (2, None), (3, "challenger")]
+    assert resolve_model(dated.model_name, "challenger", tracking_uri=store).version == 3
+    assert set_alias(dated.model_name, "challenger", 2, tracking_uri=store) is False
+
+
+def test_an_attempt_after_an_interruption_registers_no_second_version(
+    store, model_folder, evaluation, use_case, monkeypatch
+):
+    again = use_case.model_copy(update={"name": "again"})
+    server = client(store)
+    run_id = server.create_run(server.create_experiment("again")).info.run_id
+
+    def attempt(**versions):
+        return register(
+            model_folder=model_folder,
+            evaluation=evaluation,
+            use_case=again,
+            tracking_uri=store,
+            mlflow_run_id=run_id,
+            data_versions={**evaluation.data_versions, **versions},
+        )
+
+    def lost(*_, **__):
+        raise ConnectionError("lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline_assets.registry.registering.set_alias", lost)
+        with pytest.raises(ConnectionError):
+            attempt()
+    second = attempt()
+    assert (second.version, second.alias) == (1, "challenger")
+    assert attempt(trained_model="0" * 16).version == 2
+
+
 def test_processes_that_prepare_one_store_at_once_do_not_race(tmp_path):
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
     code = (

@@ -15,7 +15,12 @@ from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 
 from pipeline_assets.lake import Version
 from pipeline_assets.orchestration.check_results import over_partitions, restored_checks
-from pipeline_assets.orchestration.failures import GateError, is_own, is_transient
+from pipeline_assets.orchestration.failures import (
+    GateError,
+    holds_credentials,
+    is_own,
+    is_transient,
+)
 from pipeline_assets.orchestration.recording import (
     partition_materialisation,
     upstream_pointers,
@@ -31,6 +36,7 @@ from pipeline_assets.orchestration.stage import (
 )
 from pipeline_assets.profiling import profile
 from pipeline_assets.spec import UseCase
+from pipeline_assets.spec.credentials import without_credentials
 
 WORKERS = 4
 """Partitions in the making at once."""
@@ -163,8 +169,13 @@ def _try_together(
         for run in runs:
             run.begin_again()
         context.log.warning(
-            f"{len(runs)} partitions could not be computed together, so they are one by one: {error}"
+            f"{len(runs)} partitions could not be computed together, so they are one by one: "
+            f"{_told(error)}"
         )
+
+
+def _told(error: Exception) -> str:
+    return without_credentials(f"{type(error).__name__}: {error}")
 
 
 def _is_retry(context: dg.AssetExecutionContext) -> bool:
@@ -218,7 +229,11 @@ def _is_made_from(version: Version, run: StageRun) -> bool:
 def _raise(context: dg.AssetExecutionContext, failed: Sequence[Outcome], partitions: int) -> None:
     for outcome in failed:
         if outcome.error is not None and not is_own(outcome.error):
-            context.log.error(f"partition {outcome.run.key}", exc_info=outcome.error)
+            hidden = holds_credentials(outcome.error)
+            context.log.error(
+                f"partition {outcome.run.key}: {_told(outcome.error)}",
+                exc_info=None if hidden else outcome.error,
+            )
     told = "; ".join(
         f"{outcome.run.key}: {type(outcome.error).__name__}: {outcome.error}"
         for outcome in failed[:SHOWN]

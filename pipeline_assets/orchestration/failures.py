@@ -41,7 +41,7 @@ def raise_for_dagster(error: BaseException, *, retry_number: int) -> None:
     if isinstance(error, dg.Failure | dg.RetryRequested):
         return
     # A stack trace quotes the messages of all causes as they are.
-    cause = None if any(map(_holds_credentials, _chain(error))) else error
+    cause = None if holds_credentials(error) else error
     if is_transient(error) and retry_number < MAX_RETRIES:
         raise dg.RetryRequested(
             max_retries=MAX_RETRIES, seconds_to_wait=FIRST_RETRY_SECONDS * 2**retry_number
@@ -58,15 +58,16 @@ def raise_for_dagster(error: BaseException, *, retry_number: int) -> None:
         raise failure from error
 
 
+def holds_credentials(error: BaseException) -> bool:
+    """Whether the error, or one that its stack trace quotes, says what must not be logged."""
+    return any(without_credentials(str(part)) != str(part) for part in _chain(error))
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """The error and what it was raised from, as a stack trace shows them."""
     while error is not None:
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-
-
-def _holds_credentials(error: BaseException) -> bool:
-    return without_credentials(str(error)) != str(error)
 
 
 def is_own(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from tests.orchestration.conftest import failure_text
@@ -86,6 +87,26 @@ def test_one_bad_day_keeps_no_other_back_and_a_retry_makes_it_alone(project: Tim
     assert manifests == {**dict.fromkeys(good, failed.run_id), day(3): again.run_id}
     assert project.recorded("raw") == project.published("raw")
     assert project.stale() == {}
+
+
+def test_no_password_reaches_the_log_of_a_range(
+    project: TimedProject, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("see the cause") from OSError("cannot open sftp://shop:hunter2@host/in")
+
+    def refuse_openly(*_: object, **__: object) -> None:
+        raise OSError("cannot open sftp://shop:hunter2@host/in")
+
+    assert project.days(0, 1).success
+    for stand_in in (refuse, refuse_openly):
+        monkeypatch.setattr(
+            "pipeline_assets.features.partitions.compute_partition_features", stand_in
+        )
+        failed = project.days(0, 1, asset_selection=[dg.AssetKey(["payments", "features"])])
+        assert not failed.success
+        log = "".join(str(entry) for entry in project.instance.all_logs(failed.run_id))
+        assert "2 of 2 partitions failed" in log and "hunter2" not in log
 
 
 def test_a_day_without_a_file_and_days_without_rows(project: TimedProject):

@@ -59,7 +59,7 @@ def run(name: str, *, job: str | None = None) -> int:
     failed = []
     for each in found:
         status = _launch(each, use_case.name, dagster_home / "logs", variables)
-        if status and not each.alone:
+        if status == 130 or (status and not each.alone):
             return status
         if status:
             failed.append(" ".join((each.job, *each.options)))

@@ -19,6 +19,7 @@ from pipeline_assets.spec import Time
 from pipeline_assets.spec.partitions import (
     contiguous_ranges,
     is_over,
+    keys_between,
     partition_keys,
     partition_name,
 )
@@ -44,7 +45,7 @@ class Request:
     why: str
     """The reason as a sentence."""
     run_key: str
-    """The same for the same files: asked for twice, it is one run."""
+    """The same for the same files and cursor: a look that is repeated asks for the same run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,8 @@ class _Seen:
     """The latest partition asked for."""
     states: dict[str, int]
     """Key to thirty bits of the hash of its files, and two flags."""
+    looks: int = 0
+    """Looks that asked for something: files that came back to a former state are asked for again."""
 
     @classmethod
     def parse(cls, cursor: str | None, time: Time) -> "_Seen | None":
@@ -74,19 +77,27 @@ class _Seen:
             known = json.loads(cursor or "")
             packed = base64.b64decode(known["states"])
             states = struct.unpack(f"<{len(packed) // 4}I", packed)
-            keys = partition_keys(time, known["first"], known["last"]) if states else []
+            keys = keys_between(time, known["first"], known["last"]) if states else []
             found = {key: state for key, state in zip(keys, states, strict=True) if state}
-            return cls(newest=known["newest"], states=found)
+            return cls(newest=known["newest"], states=found, looks=known.get("looks", 0))
         except (ValueError, KeyError, TypeError, struct.error):
             return None
 
     def to_text(self, time: Time) -> str:
         """Inverse of `parse`."""
         first, last = min(self.states, default=""), max(self.states, default="")
-        keys = partition_keys(time, first, last) if self.states else []
+        keys = keys_between(time, first, last) if self.states else []
         packed = struct.pack(f"<{len(keys)}I", *(self.states.get(key, 0) for key in keys))
         states = base64.b64encode(packed).decode("ascii")
-        return json.dumps({"newest": self.newest, "first": first, "last": last, "states": states})
+        return json.dumps(
+            {
+                "newest": self.newest,
+                "looks": self.looks,
+                "first": first,
+                "last": last,
+                "states": states,
+            }
+        )
 
 
 def look_for_arrivals(uri: str, time: Time, cursor: str | None, *, now: dt.datetime) -> Look:
@@ -122,18 +133,24 @@ def look_for_arrivals(uri: str, time: Time, cursor: str | None, *, now: dt.datet
             ready["changed" if old & _BEFORE else "late" if late else "new"].append(key)
         else:
             waiting.append(key)
-    requests = []
-    for reason, keys in ready.items():
-        for first, last in _ranges(time, keys):
-            if len(requests) == time.arrivals.runs_per_look:
-                break
-            requests.append(_request(first, last, reason, seen, landing.partitions, time))
+    # The earliest first: the features of later partitions look back to them.
+    ranges: list[tuple[str, str, Reason]] = [
+        (first, last, reason)
+        for reason, keys in ready.items()
+        for first, last in _ranges(time, keys)
+    ]
+    ranges.sort()
+    requests = [
+        _request(first, last, reason, seen, landing.partitions, time)
+        for first, last, reason in ranges[: time.arrivals.runs_per_look]
+    ]
     newest = seen.newest
     for request in requests:
         newest = max(newest or request.last, request.last)
         for key in partition_keys(time, request.first, request.last):
             states[key] |= _FLAGS
-    following = _Seen(newest=newest, states=states).to_text(time)
+    looks = seen.looks + bool(requests)
+    following = _Seen(newest=newest, states=states, looks=looks).to_text(time)
     return Look(requests=requests, waiting=waiting, cursor=following)
 
 
@@ -178,9 +195,8 @@ def _request(
         "late": f"{what} arrived late: {seen.newest} had been requested before",
         "changed": f"{what}: other files than those that were requested before",
     }[reason]
-    return Request(
-        first=first, last=last, reason=reason, why=why, run_key=f"{first}/{last}/{_hash(files)}"
-    )
+    run_key = f"{first}/{last}/{_hash(files)}/{seen.looks}"
+    return Request(first=first, last=last, reason=reason, why=why, run_key=run_key)
 
 
 def _digest(files: Iterable[LandedFile]) -> int:

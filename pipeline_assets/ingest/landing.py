@@ -11,7 +11,7 @@ from fsspec.core import url_to_fs
 from pipeline_assets.ingest.errors import IngestError
 from pipeline_assets.ingest.sources import is_left_out
 from pipeline_assets.spec import Time
-from pipeline_assets.spec.partitions import PartitionError, key_of_name, partition_keys
+from pipeline_assets.spec.partitions import PartitionError, is_over, key_of_name
 from pipeline_assets.spec.time import PLACEHOLDER
 
 _SPECIAL = re.compile(r"\{partition\}|[*?\[]")
@@ -79,20 +79,19 @@ def list_landing(uri: str, time: Time) -> Landing:
     return Landing(partitions=partitions, paths=frozenset(map(str, found)))
 
 
-def landed_partitions(uri: str, time: Time) -> list[str]:
-    """Return the keys of the partitions within `time` that have at least one file, in order.
+def landed_partitions(uri: str, time: Time, *, now: dt.datetime | None = None) -> list[str]:
+    """Return the keys of the partitions within `time` that have a file and are over, in order.
+
+    Args:
+        uri: as of `list_landing`.
+        time: cuts the partitions.
+        now: with a time zone; the clock by default.
 
     Raises:
         IngestError: the place may not be listed.
     """
-    return [key for key in sorted(list_landing(uri, time).partitions) if _is_within(time, key)]
-
-
-def _is_within(time: Time, key: str) -> bool:
-    try:
-        return bool(partition_keys(time, key, key))
-    except PartitionError:
-        return False
+    moment = now or dt.datetime.now(dt.UTC)
+    return [key for key in sorted(list_landing(uri, time).partitions) if is_over(time, key, moment)]
 
 
 def _landed(path: str, info: Mapping[str, Any]) -> LandedFile:
@@ -121,6 +120,9 @@ def _pattern(rest: str, name: str) -> tuple[re.Pattern[str], int | None]:
         if rest.startswith(PLACEHOLDER, at):
             parts.append("(?P=partition)" if seen else f"(?P<partition>{name})")
             at, seen = at + len(PLACEHOLDER), True
+        elif rest.startswith("**/", at):
+            parts.append("(?:.*/)?")
+            at += 3
         elif rest.startswith("**", at):
             parts.append(".*")
             at += 2

@@ -17,6 +17,15 @@ ARRIVAL_TAG = "pipeline_assets/arrival"
 WHY_TAG = "pipeline_assets/arrival_why"
 """On a run: the same as a sentence."""
 
+UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+"""Statuses of runs that may still publish."""
+
 
 def build_arrivals_sensor(use_case: UseCase, job: Job) -> dg.SensorDefinition:
     """`<use_case>_arrivals`: one run for each range of partitions whose files are complete; stopped until
@@ -34,9 +43,17 @@ def build_arrivals_sensor(use_case: UseCase, job: Job) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.STOPPED,
         description=f"Requests partitions of {use_case.name} whose files have arrived.",
     )
-    def arrivals(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult:
+    def arrivals(
+        context: dg.SensorEvaluationContext, platform: Platform
+    ) -> dg.SensorResult | dg.SkipReason:
         from pipeline_assets.ingest.arrivals import look_for_arrivals
 
+        under_way = context.instance.get_runs(
+            dg.RunsFilter(job_name=job.name, statuses=UNDER_WAY), limit=1
+        )
+        if under_way:
+            # Its partitions belong to the history of those that would be asked for now.
+            return dg.SkipReason(f"run {under_way[0].run_id} of {job.name} is under way")
         uri = platform.located(use_case.source).uri
         look = look_for_arrivals(uri, time, context.cursor, now=dt.datetime.now(dt.UTC))
         requests = []

@@ -55,11 +55,17 @@ def training_dates(use_case: UseCase) -> dg.TimeWindowPartitionsDefinition | Non
     return dg.WeeklyPartitionsDefinition(day_offset=split.weekday, **options)
 
 
-def data_options(use_case: UseCase) -> dict[str, Any]:
-    """Options of a data asset: its partitions, a whole range of which one run makes; none without `time`."""
+def data_options(use_case: UseCase, *, of_joined: bool = False) -> dict[str, Any]:
+    """Options of a data asset: its partitions, a whole range of which one run makes; none without `time`.
+
+    Args:
+        use_case: whose asset.
+        of_joined: it belongs to a joined source. A range is launched from the command line only where
+            all assets of the job are made in one run, those without partitions among them.
+    """
     partitions = data_partitions(use_case)
     if partitions is None:
-        return {}
+        return {"backfill_policy": dg.BackfillPolicy.single_run()} if of_joined else {}
     return {"partitions_def": partitions, "backfill_policy": dg.BackfillPolicy.single_run()}
 
 

@@ -261,6 +261,7 @@ class StageRun:
                 except (LakeError, OSError) as error:
                     # Often the same trouble that made the stage fail, whose message is the one to be read.
                     self.context.log.warning(f"{place} stays until it is pruned: {error}")
+        self._open.clear()
 
 
 @contextmanager

@@ -43,7 +43,9 @@ def _problems(
     tree = _parsed(module)
     if tree is None:
         return [Problem(path=path, message=f"there is no Python module {module!r}")]
-    names = _top_level(tree)
+    names = _top_level(tree.body)
+    if names is None:
+        return []
     if function not in names:
         nearest = difflib.get_close_matches(function, names, n=1, cutoff=0.5)
         return [
@@ -57,7 +59,7 @@ def _problems(
     if options is None or not isinstance(found, ast.FunctionDef) or found.args.kwarg is not None:
         return []
     at, given = options
-    taken = [argument.arg for argument in (*found.args.args[1:], *found.args.kwonlyargs)]
+    taken = [a.arg for a in (*_positional(found), *found.args.kwonlyargs)]
     return [
         Problem(
             path=(*at, "options", name),
@@ -74,7 +76,7 @@ def _problems(
 
 
 def _parsed(module: str) -> ast.Module | None:
-    """The source of a module; an empty one where it has no source; None where there is no such module."""
+    """The source of a module, one with any name where it has none; None where there is no such module."""
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
@@ -82,25 +84,38 @@ def _parsed(module: str) -> ast.Module | None:
     if spec is None:
         return None
     if spec.origin is None or not spec.origin.endswith(".py"):
-        return ast.Module(body=[], type_ignores=[])
+        return ast.parse("from compiled import *")
     return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
 
 
-def _top_level(tree: ast.Module) -> dict[str, ast.AST]:
+def _top_level(nodes: Sequence[ast.stmt]) -> dict[str, ast.AST] | None:
+    """The names that a module defines; None where only running it would tell."""
     names: dict[str, ast.AST] = {}
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+    for node in nodes:
+        inner: list[ast.stmt] = []
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names[node.name] = node
         elif isinstance(node, ast.Import | ast.ImportFrom):
             names |= {alias.asname or alias.name: node for alias in node.names}
         elif isinstance(node, ast.Assign):
             names |= {target.id: node for target in node.targets if isinstance(target, ast.Name)}
-    return names
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names[node.target.id] = node
+        elif isinstance(node, ast.If):
+            inner = [*node.body, *node.orelse]
+        elif isinstance(node, ast.Try):
+            handlers = [statement for handler in node.handlers for statement in handler.body]
+            inner = [*node.body, *handlers, *node.orelse, *node.finalbody]
+        found = _top_level(inner)
+        if found is None:
+            return None
+        names |= found
+    return None if "*" in names or "__getattr__" in names else names
 
 
 def _required(function: ast.FunctionDef) -> Sequence[str]:
     """Options without a default; the first argument is what the function is applied to."""
-    positional = function.args.args[1:]
+    positional = _positional(function)
     without = positional[: len(positional) - min(len(positional), len(function.args.defaults))]
     keywords = [
         argument
@@ -108,3 +123,7 @@ def _required(function: ast.FunctionDef) -> Sequence[str]:
         if default is None
     ]
     return [argument.arg for argument in (*without, *keywords)]
+
+
+def _positional(function: ast.FunctionDef) -> list[ast.arg]:
+    return [*function.args.posonlyargs, *function.args.args][1:]

@@ -14,9 +14,12 @@ def parse_duration(value: Any) -> timedelta:
     """Return the length of `7d`. Days have 24 hours, whatever a time zone does. Raises `ValueError`."""
     if isinstance(value, timedelta):
         return value
-    if not isinstance(value, str) or not re.match(_PATTERN, value):
+    if not isinstance(value, str) or not re.fullmatch(_PATTERN, value) or value.endswith("\n"):
         raise ValueError("a duration is a whole number and a unit: 30s, 15m, 6h, 7d or 2w")
-    return timedelta(**{_UNITS[value[-1]]: int(value[:-1])})
+    try:
+        return timedelta(**{_UNITS[value[-1]]: int(value[:-1])})
+    except OverflowError:
+        raise ValueError("longer than any calendar") from None
 
 
 def format_duration(value: timedelta) -> str:

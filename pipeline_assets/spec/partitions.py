@@ -53,7 +53,7 @@ def partition_keys(time: Time, first: str, last: str) -> list[str]:
     """
     for key in (first, last):
         _check_inside(time, key)
-    return _from_to(time, first, last)
+    return keys_between(time, first, last)
 
 
 def is_over(time: Time, key: str, now: dt.datetime) -> bool:
@@ -151,7 +151,9 @@ def first_training_date(use_case: UseCase) -> dt.date:
         raise ValueError(
             f"use case {use_case.name} has no training dates: it needs time and time_split"
         )
-    needed = split.train + split.gap + split.validation + time.label_delay
+    needed = time.label_delay
+    for period in (split.train, split.gap, split.validation):
+        needed += math.ceil(period / time.length) * time.length
     date, begin = time.start, _midnight(time, time.start)
     while _midnight(time, date) - needed < begin or not _is_training_day(use_case, date):
         date += _DAY
@@ -185,7 +187,8 @@ def _check_inside(time: Time, key: str) -> None:
         raise PartitionError(f"partition {key} is not within {time.start} to {until}")
 
 
-def _from_to(time: Time, first: str, last: str) -> list[str]:
+def keys_between(time: Time, first: str, last: str) -> list[str]:
+    """Return the keys from `first` to `last` as `partition_keys`, whether within the data's time or not."""
     start, end = _position(time, first), _position(time, last)
     return [
         _key_at(time, start + step * time.length)

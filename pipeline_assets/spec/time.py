@@ -23,8 +23,9 @@ class Arrivals(SpecModel):
     success_marker: str | None = None
     """Name of the file, beside a partition's files, that declares them complete, such as `_SUCCESS` or
     `{partition}.done`; none by default."""
-    runs_per_look: int = Field(default=10, ge=1)
-    """Runs requested at most in one look; what is left waits for the next."""
+    runs_per_look: int = Field(default=1, ge=1)
+    """Runs requested at most in one look; what is left waits until they have ended. Where several run at the
+    same time, later partitions may miss the earlier ones in their history: only for features without windows."""
 
 
 class Time(SpecModel):
@@ -74,6 +75,10 @@ class TimeSplit(SpecModel):
         train | gap | validation | label delay | T test
 
     Labels younger than `time.label_delay` are unknown at T, so validation ends that long before T.
+
+    A training date is evaluated when its test period is over, with the labels delivered by then. Where
+    labels come by re-delivery of their partitions, materialise `evaluation_report` of the date again when
+    the label delay after the test period is over.
     """
 
     train: Duration

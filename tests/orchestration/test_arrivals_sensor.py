@@ -26,8 +26,10 @@ def test_arrived_files_become_published_partitions(tmp_path: Path):
     changes = {"time": {"arrivals": {"settle": "0s"}}}
     with timed_project(tmp_path, changes, days=3) as project:
         project.land(5)
-        seen = tick(project, None)
-        requests = list(seen.run_requests or [])
+        seen, requests = tick(project, None), []
+        while seen.run_requests:
+            requests += seen.run_requests
+            seen = tick(project, seen.cursor)
         assert [request.partition_key for request in requests] == [None, day(5)]
         for request in requests:
             result = project.run(
@@ -47,3 +49,14 @@ def test_arrived_files_become_published_partitions(tmp_path: Path):
         assert late.partition_key == day(4)
         assert late.tags["pipeline_assets/arrival"] == "late"
         assert late.tags["pipeline_assets/arrival_why"].startswith(f"{day(4)}.parquet arrived late")
+
+
+def test_nothing_is_asked_for_while_a_run_of_the_data_is_under_way(tmp_path: Path):
+    with timed_project(tmp_path, {"time": {"arrivals": {"settle": "0s"}}}, days=3) as project:
+        job = project.definitions().resolve_job_def("payments_data")
+        run = project.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+        waits = tick(project, None)
+        assert not waits.run_requests and waits.cursor is None
+        assert run.run_id in str(waits.skip_message)
+        project.instance.report_run_failed(run)
+        assert tick(project, None).run_requests

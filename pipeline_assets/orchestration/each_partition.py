@@ -241,9 +241,16 @@ def _raise(context: dg.AssetExecutionContext, failed: Sequence[Outcome], partiti
     others = ", ".join(outcome.run.key for outcome in failed[SHOWN:])
     errors = [outcome.error for outcome in failed if outcome.error is not None]
     cause = next((error for error in errors if is_transient(error)), errors[0])
+    remedy = ". Retry the run for these alone"
+    if len(failed) < partitions:
+        remedy += (
+            "; what comes after this stage waits for it: materialise it for the others by itself"
+        )
     with told_to_dagster(context):
         raise PartitionsFailed(
-            f"{len(failed)} of {partitions} partitions failed, the others are published: {told}"
+            f"{len(failed)} of {partitions} partitions failed"
+            + (", the others are published" if len(failed) < partitions else "")
+            + f": {told}"
             + (f"; and {others}" if others else "")
-            + ". Retry the run for these alone"
+            + remedy
         ) from cause

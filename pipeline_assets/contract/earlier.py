@@ -5,19 +5,26 @@ error, repeated keys aside. Earlier rows are judged anew from raw, so it does no
 partitions are validated; and a row that was broken when it first came may be delivered again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING
 
 from pipeline_assets.contract.casts import SQL_TYPES, quote_name
 from pipeline_assets.contract.expressions import rule_expressions
-from pipeline_assets.contract.judging import judge, raw_rows, raw_types_of
-from pipeline_assets.contract.names import EARLIER, ROW_ID, SOURCE_FILE, SOURCE_LINE, flag_name
+from pipeline_assets.contract.judging import judge, raw_types_of
+from pipeline_assets.contract.names import (
+    EARLIER,
+    ROW_ID,
+    SOURCE_FILE,
+    SOURCE_LINE,
+    flag_name,
+    raw_name,
+)
 from pipeline_assets.contract.results import ContractError
 from pipeline_assets.engine.reading import read_version
 from pipeline_assets.lake.version import Version
-from pipeline_assets.spec.contract import Contract
+from pipeline_assets.spec.contract import ColumnType, Contract
 from pipeline_assets.spec.expressions import columns_of
 
 if TYPE_CHECKING:
@@ -39,42 +46,85 @@ class EarlierRaw:
 def taken_keys(
     spark: "SparkSession", earlier: Sequence[EarlierRaw], timezone: str
 ) -> "DataFrame | None":
-    """Return the sound rows of earlier partitions: `_row_id`, key columns, origin and `_earlier`.
+    """Return the sound rows of earlier partitions; None where nothing came earlier.
 
-    `_earlier` (int) counts the partitions from 0, in the order given. None where nothing came earlier.
+    Columns: `_row_id`, the key, `_source_file`, `_source_line`, and `_earlier` (int), which counts the
+    partitions from 0.
 
     Raises:
         ContractError: a raw version lacks a key column or has it in a foreign type.
     """
+    alike: dict[tuple[tuple[str, ColumnType], ...], list[tuple[int, Contract, DataFrame]]] = {}
+    for index, part in enumerate(earlier):
+        if not part.raw.uris("rows", ".parquet"):
+            continue
+        frame = read_version(spark, part.raw, folder="rows")
+        contract = _applicable(part.contract, dict(frame.dtypes))
+        raw_types = _raw_types(part.partition, frame, contract)
+        raw = frame.selectExpr(
+            *(f"{quote_name(name)} AS {raw_name(i)}" for i, name in enumerate(contract.names)),
+            SOURCE_FILE,
+            SOURCE_LINE,
+            f"{index} AS {EARLIER}",
+        )
+        alike.setdefault(tuple(raw_types.items()), []).append((index, contract, raw))
     frames = [
-        _sound_rows(spark, part, index, timezone)
-        for index, part in enumerate(earlier)
-        if part.raw.uris("rows", ".parquet")
+        _sound_rows(
+            _together({index: contract for index, contract, _ in group}),
+            dict(raw_types),
+            reduce(_union, (raw for *_, raw in group)),
+            timezone,
+        )
+        for raw_types, group in alike.items()
     ]
-    return reduce(lambda one, other: one.unionAll(other), frames) if frames else None
+    return reduce(_union, frames) if frames else None
 
 
-def _sound_rows(spark: "SparkSession", part: EarlierRaw, index: int, timezone: str) -> "DataFrame":
-    frame = read_version(spark, part.raw, folder="rows")
-    contract = _applicable(part.contract, dict(frame.dtypes))
-    try:
-        raw_types = raw_types_of(frame.dtypes, contract)
-    except ContractError as error:
-        raise ContractError(
-            f"partition {part.partition}, whose keys are taken (time.unique_lookback): {error}"
-        ) from error
+def _sound_rows(
+    contract: Contract, raw_types: Mapping[str, ColumnType], raw: "DataFrame", timezone: str
+) -> "DataFrame":
     compiled = rule_expressions(contract, raw_types, timezone=timezone)
-    judged = judge(raw_rows(spark, part.raw, frame, contract, raw_types), compiled)
     broken = [
         flag_name(i) for i, (rule, _) in enumerate(compiled.flags) if rule.severity == "error"
     ]
-    return judged.where(f"NOT ({' OR '.join(broken)})").selectExpr(
-        ROW_ID,
-        *(quote_name(name) for name in contract.key),
-        SOURCE_FILE,
-        SOURCE_LINE,
-        f"{index} AS {EARLIER}",
+    return (
+        judge(raw, compiled)
+        .where(f"NOT ({' OR '.join(broken)})")
+        .select(ROW_ID, *map(quote_name, contract.key), SOURCE_FILE, SOURCE_LINE, EARLIER)
     )
+
+
+def _together(contracts: Mapping[int, Contract]) -> Contract:
+    """One contract for rows of partitions whose contracts differ in the expressions of row rules alone.
+
+    They are judged in one go: with a branch of the plan for each hour of a day, validating took nearly
+    five times as long.
+    """
+    (first, *_) = contracts.values()
+    rules = []
+    for same in zip(*(contract.rows for contract in contracts.values()), strict=True):
+        expression = same[0].expression
+        if any(rule.expression != expression for rule in same):
+            cases = [
+                f"WHEN {index} THEN ({rule.expression})"
+                for index, rule in zip(contracts, same, strict=True)
+            ]
+            expression = f"CASE {EARLIER} {' '.join(cases)} END"
+        rules.append(same[0].model_copy(update={"expression": expression}))
+    return first.model_copy(update={"rows": rules})
+
+
+def _raw_types(partition: str, frame: "DataFrame", contract: Contract) -> dict[str, ColumnType]:
+    try:
+        return raw_types_of(frame.dtypes, contract)
+    except ContractError as error:
+        raise ContractError(
+            f"partition {partition}, whose keys are taken (time.unique_lookback): {error}"
+        ) from error
+
+
+def _union(one: "DataFrame", other: "DataFrame") -> "DataFrame":
+    return one.unionAll(other)
 
 
 def _applicable(contract: Contract, found: dict[str, str]) -> Contract:

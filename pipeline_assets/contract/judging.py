@@ -145,7 +145,8 @@ def gather(
     if taken is not None:
         rows = rows.selectExpr("*", f"CAST(NULL AS INT) AS {EARLIER}")
         bucket = f"CAST(pmod({ROW_ID}, {buckets}) AS INT) AS {BUCKET}"
-        own = {**{name: quote_name(name) for name in taken.columns}, BUCKET: bucket}
+        columns = [ROW_ID, *contract.key, SOURCE_FILE, SOURCE_LINE, EARLIER]
+        own = {**{name: quote_name(name) for name in columns}, BUCKET: bucket}
         rows = rows.unionAll(
             taken.selectExpr(
                 *(

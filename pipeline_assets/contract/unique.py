@@ -45,9 +45,9 @@ def taken_rows(
     rows: pa.Table, candidates: np.ndarray, taken: pa.Table, key: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the candidates whose key is taken, and for each the first row in `taken` that has it."""
-    ids, earlier_ids = rows.column(ROW_ID).to_numpy()[candidates], taken.column(ROW_ID).to_numpy()
-    among = np.flatnonzero(np.isin(earlier_ids, ids))
-    shared = candidates[np.isin(ids, earlier_ids[among])]
+    ids = rows.column(ROW_ID).take(pa.array(candidates))
+    among = np.flatnonzero(_is_in(taken.column(ROW_ID), ids))
+    shared = candidates[_is_in(ids, taken.column(ROW_ID).take(pa.array(among)))]
     names = [ROW_ID, *key, EARLIER, SOURCE_FILE, SOURCE_LINE]
     both = [
         table.select(names).take(pa.array(chosen))
@@ -57,6 +57,12 @@ def taken_rows(
     order, _, leaders = _equal_keys(pa.concat_tables(both).combine_chunks(), names, key)
     late = (order >= len(among)) & (order[leaders] < len(among))
     return shared[order[late] - len(among)], among[order[leaders][late]]
+
+
+def _is_in(values: pa.ChunkedArray, among: pa.ChunkedArray) -> np.ndarray:
+    """By hash: sorting, as NumPy does, takes several times as long."""
+    found = compute.call_function("is_in", [values], compute.SetLookupOptions(among))
+    return found.to_numpy()
 
 
 def _equal_keys(

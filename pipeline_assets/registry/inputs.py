@@ -6,6 +6,7 @@ uniqueness and table rules belong to the batch validation (`contract`).
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contract.rules import integer_bounds, rules_of
@@ -39,12 +40,13 @@ def serving_contract(use_case: UseCase) -> Contract:
     return contract.model_copy(update={"columns": columns, "rows": []})
 
 
-def to_arrow(frame: pd.DataFrame, contract: Contract) -> pa.Table:
+def to_arrow(frame: pd.DataFrame, contract: Contract, *, timezone: str = "UTC") -> pa.Table:
     """The columns of `frame` in the contract's types; nullable ones that are absent become null.
 
     Args:
         frame: rows [n], values as text or typed already.
         contract: see `serving_contract`.
+        timezone: IANA zone of timestamps without an offset, see `naive_timezone`.
 
     Raises:
         InputError: a column is absent, or a value does not fit its type or breaks a rule of severity
@@ -61,8 +63,12 @@ def to_arrow(frame: pd.DataFrame, contract: Contract) -> pa.Table:
             f"columns are missing: {', '.join(absent)}; the model takes {', '.join(contract.names)}"
         )
     given = frame.reindex(columns=contract.names).astype(object).reset_index(drop=True)
+    if timezone != "UTC":
+        for column in contract.columns:
+            if column.type == "timestamp":
+                given[column.name] = given[column.name].map(_naive_as_text)
     try:
-        parsed = pandera_schema(contract).validate(given, lazy=True)
+        parsed = pandera_schema(contract, timezone=timezone).validate(given, lazy=True)
     except SchemaErrors as errors:
         problems = _problems(errors.failure_cases, given, contract)
         if problems:
@@ -77,6 +83,15 @@ def to_arrow(frame: pd.DataFrame, contract: Contract) -> pa.Table:
         ],
         names=contract.names,
     )
+
+
+def _naive_as_text(value: Any) -> Any:
+    """A datetime without a zone as text, which is read in the zone; MLflow makes them of text."""
+    import pandas as pd
+
+    if isinstance(value, dt.datetime) and value is not pd.NaT and value.tzinfo is None:
+        return value.isoformat(timespec="microseconds")
+    return value
 
 
 def _problems(cases: pd.DataFrame, given: pd.DataFrame, contract: Contract) -> list[str]:

@@ -17,6 +17,7 @@ from mlflow.pyfunc.model import PythonModel
 from pipeline_assets.registry.inputs import InputError, serving_contract, to_arrow
 from pipeline_assets.registry.online_features import OnlineFeatures
 from pipeline_assets.spec import UseCase
+from pipeline_assets.spec.partitions import naive_timezone
 
 
 class ServedModel(PythonModel):
@@ -29,6 +30,7 @@ class ServedModel(PythonModel):
         serving = json.loads(Path(context.artifacts["serving"]).read_text(encoding="utf-8"))
         use_case = UseCase.model_validate(serving["use_case"])
         self._contract = serving_contract(use_case)
+        self._timezone = naive_timezone(use_case)
         self._features = OnlineFeatures(use_case)
         self._threshold = float(serving["threshold"])
         self._model = load_model(context.artifacts["model"])
@@ -42,7 +44,7 @@ class ServedModel(PythonModel):
         Raises MLflow's invalid-parameter error (status 400) for rows that break the contract.
         """
         try:
-            table = to_arrow(pd.DataFrame(model_input), self._contract)
+            table = to_arrow(pd.DataFrame(model_input), self._contract, timezone=self._timezone)
         except InputError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
         numeric, categorical = self._features.compute(table)

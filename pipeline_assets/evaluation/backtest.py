@@ -104,7 +104,7 @@ def backtest(evaluations: Mapping[str, Evaluation], data_versions: Mapping[str, 
     """
     if not evaluations:
         raise ValueError(
-            "no training date has a published evaluation_report: materialise one, or backfill several"
+            "no training date has an evaluation_report of its current model: materialise one, or backfill several"
         )
     dates = sorted(evaluations)
     ordered = [evaluations[date] for date in dates]

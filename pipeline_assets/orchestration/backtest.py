@@ -1,6 +1,6 @@
 """backtest_report: the evaluations of all training dates as one. Backfilling the model assets is the backtest."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -9,6 +9,7 @@ from pipeline_assets.orchestration.assets import stage_asset
 from pipeline_assets.orchestration.metadata import markdown_table, picture
 from pipeline_assets.orchestration.resources import Platform
 from pipeline_assets.orchestration.stage import StageRun, stage_run
+from pipeline_assets.orchestration.training_sets import published_dates
 from pipeline_assets.spec import UseCase
 from pipeline_assets.spec.credentials import without_credentials
 
@@ -43,8 +44,11 @@ def build_backtest_report(use_case: UseCase) -> dg.AssetsDefinition:
         from pipeline_assets.evaluation.backtest_report import backtest_plots, render_backtest
 
         with stage_run(context, platform, use_case) as run:
-            found = _read(run)
-            trained = platform.dataset(use_case.name, "trained_model").partitions()
+            trained = {
+                date: platform.dataset(use_case.name, "trained_model").require(date).data_version
+                for date in published_dates(run, "trained_model")
+            }
+            found = _read(run, trained)
             missing = sorted(set(trained) - {item.date for item in found.dates})
             plots = backtest_plots(found)
             staged = run.stage("backtest_report")
@@ -59,7 +63,7 @@ def build_backtest_report(use_case: UseCase) -> dg.AssetsDefinition:
                 check_name=EVERY_DATE_JUDGED,
                 passed=not missing,
                 severity=dg.AssetCheckSeverity.WARN,
-                description=f"trained, but without a published evaluation_report: {', '.join(missing)}"
+                description=f"trained, but without an evaluation_report of the current model: {', '.join(missing)}"
                 if missing
                 else f"{len(found.dates)} training dates",
             )
@@ -83,12 +87,18 @@ def build_backtest_report(use_case: UseCase) -> dg.AssetsDefinition:
     return backtest_report
 
 
-def _read(run: StageRun) -> "Backtest":
+def _read(run: StageRun, trained: Mapping[str, str]) -> "Backtest":
+    """The evaluations of the models that are current; `trained` has their data versions by date."""
     from pipeline_assets.evaluation.backtest import backtest
     from pipeline_assets.evaluation.result import Evaluation
 
     dataset = run.platform.dataset(run.use_case.name, "evaluation_report")
-    versions = {name: dataset.require(name) for name in dataset.partitions()}
+    published = {name: dataset.require(name) for name in published_dates(run, "evaluation_report")}
+    versions = {
+        name: version
+        for name, version in published.items()
+        if name in trained and version.manifest.upstream.get("trained_model") == trained[name]
+    }
     for name, version in versions.items():
         run.inputs[f"evaluation_report@{name}"] = version.data_version
     return backtest(

@@ -9,6 +9,7 @@ from pipeline_assets.orchestration.tracking import tracking_key
 from pipeline_assets.orchestration.training_sets import (
     combined_versions,
     model_options,
+    published_dates,
 )
 from pipeline_assets.spec import UseCase
 from pipeline_assets.spec.credentials import without_credentials
@@ -74,7 +75,4 @@ def build_model_version(use_case: UseCase) -> dg.AssetsDefinition:
 
 def _is_newest(run: StageRun) -> bool:
     """Whether no model of a later training date is registered: a backtest's past dates challenge nobody."""
-    dataset = run.platform.dataset(run.use_case.name, "model_version")
-    return run.use_case.time_split is None or all(
-        name <= run.partition for name in dataset.partitions()
-    )
+    return all(date <= run.key for date in published_dates(run, "model_version"))

@@ -14,11 +14,11 @@ from typing import Any
 import dagster as dg
 
 from pipeline_assets.lake import Version
-from pipeline_assets.orchestration.partitions import training_dates
+from pipeline_assets.orchestration.partitions import data_partitions, training_dates
 from pipeline_assets.orchestration.stage import WHOLE, StageRun
 from pipeline_assets.shards import PartitionShards, compose_index
 from pipeline_assets.spec import UseCase
-from pipeline_assets.spec.partitions import key_of_name, partition_keys, partition_name
+from pipeline_assets.spec.partitions import partition_keys, partition_name
 from pipeline_assets.spec.training_dates import (
     dealt_partitions,
     require_published,
@@ -57,12 +57,18 @@ def model_code(use_case: UseCase) -> list[Any]:
     """What a training set depends on besides its data: parts of the code versions of what reads it."""
     if use_case.time is None:
         return []
-    return [use_case.time, use_case.time_split or use_case.split]
+    cut = {"partition", "timezone", "label_delay"}
+    return [use_case.time.model_dump_json(include=cut), use_case.time_split or use_case.split]
 
 
 def model_key(context: dg.AssetExecutionContext, use_case: UseCase) -> str:
     """The training date of the step; `all` in a use case without."""
     return WHOLE if use_case.time_split is None else context.partition_key
+
+
+def published_dates(run: StageRun, asset: str) -> list[str]:
+    """The training dates of a model asset that are published, in order; none without `time_split`."""
+    return _published(run, asset, training_dates(run.use_case))
 
 
 def training_set_dep(use_case: UseCase, upstream: str, roles: Sequence[str]) -> dg.AssetDep:
@@ -160,8 +166,17 @@ def _keys_of(run: StageRun) -> dict[str, tuple[str, ...]]:
     if use_case.time_split is not None:
         return training_partitions(use_case, run.key).roles
     # The features say which partitions there are: every asset of the model deals the same ones.
-    names = run.platform.dataset(use_case.name, "features").partitions()
-    return dealt_partitions(use_case, [key_of_name(name) for name in names])
+    return dealt_partitions(use_case, _published(run, "features", data_partitions(use_case)))
+
+
+def _published(
+    run: StageRun, asset: str, partitions: dg.TimeWindowPartitionsDefinition | None
+) -> list[str]:
+    """Keys in order of time. The lake keeps what was made before the use case had these partitions."""
+    if partitions is None:
+        return []
+    names = set(run.platform.dataset(run.use_case.name, asset).partitions())
+    return [key for key in partitions.get_partition_keys() if partition_name(key) in names]
 
 
 def _read(run: StageRun, asset: str, keys: Mapping[str, Sequence[str]]) -> Parts:

@@ -193,6 +193,33 @@ def test_missing_days_are_named(project: TimedProject) -> None:
 
 
 @pytest.mark.heavy
+def test_no_training_dates_and_evaluations_of_former_models_are_left_out(
+    project: TimedProject,
+) -> None:
+    def publish(asset: str, partition: str) -> None:
+        with project.lake.dataset("payments", asset).stage(partition) as staged:
+            staged.write_json("content.json", {})
+            staged.seal(rows=1, schema=[], metadata={"ancestors": {}})
+            staged.publish()
+
+    for asset in MODELS[1:]:
+        publish(asset, "all")
+        publish(asset, "2018-04-10")  # a Tuesday
+    publish("trained_model", SECOND)
+    result = project.run("backtest")
+    assert result.success, failure_text(result)
+    report = project.lake.dataset("payments", "backtest_report").require()
+    found = Backtest.from_json(report.read_bytes("backtest.json"))
+    assert [item.date for item in found.dates] == [FIRST]
+    (check,) = result.get_asset_check_evaluations()
+    assert not check.passed and (check.description or "").endswith(f" current model: {SECOND}")
+    again = train(project, SECOND)
+    assert again.success, failure_text(again)
+    made = version(project, "model_version", SECOND).read_json("model_version.json")
+    assert made["alias"] == "challenger"
+
+
+@pytest.mark.heavy
 def test_a_random_split_over_time_warns(tmp_path: Path) -> None:
     changes = {key: value for key, value in CHANGES.items() if key != "time_split"}
     changes["evaluation"] = {**changes["evaluation"], "exclude_known": []}

@@ -11,6 +11,7 @@ from pipeline_assets.orchestration.training_sets import (
     ALL,
     FITTED,
     combined_versions,
+    model_code,
     training_set_dep,
 )
 from pipeline_assets.spec import UseCase
@@ -82,6 +83,17 @@ def test_the_mapping_covers_what_is_read_and_little_more(
         upstream = data.subset_with_partition_keys([training_partitions(case, first).train[-1]])
         downstream = mapping.get_downstream_partitions_for_partitions(upstream, data, dates)
         assert first in set(downstream.get_partition_keys())
+
+
+def test_only_what_cuts_a_training_set_is_part_of_its_code_version() -> None:
+    split = SPLITS[0]
+    code = model_code(use_case({}, split))
+    assert code == model_code(
+        use_case({"end": "2018-12-31", "unique_lookback": "3d", "arrivals": {"every": "1m"}}, split)
+    )
+    assert code != model_code(use_case({"label_delay": "1d"}, split))
+    assert code != model_code(use_case({"timezone": "Europe/Berlin"}, split))
+    assert code != model_code(use_case({}, SPLITS[1]))
 
 
 def test_versions_of_many_partitions_become_one() -> None:

@@ -28,6 +28,11 @@ RANDOM_SPLIT = (
     "some that it was trained on, and every figure is too good. Declare a time_split"
 )
 
+KEYS_COME_AGAIN = (
+    ": the same keys occur again after time.unique_lookback; lengthen it, then validate the partitions "
+    "and make their features again"
+)
+
 
 def build_feature_statistics(use_case: UseCase) -> dg.AssetsDefinition:
     """The `feature_statistics` asset: for the model's preprocessor, the drift reference and the UI."""
@@ -76,12 +81,14 @@ def build_feature_statistics(use_case: UseCase) -> dg.AssetsDefinition:
                 rows=len(statistics.numeric) + len(statistics.categorical),
                 metadata={"training_rows": statistics.rows["train"]},
             )
+            repeated = statistics.split_overlaps > 0 or statistics.repeated_row_ids > 0
             disjoint = dg.AssetCheckResult(
                 asset_key=key,
                 check_name=SPLITS_ARE_DISJOINT,
-                passed=statistics.split_overlaps == 0 and statistics.repeated_row_ids == 0,
+                passed=not repeated,
                 description=f"{statistics.split_overlaps:,} keys in two splits, "
-                f"{statistics.repeated_row_ids:,} repeated",
+                f"{statistics.repeated_row_ids:,} repeated"
+                + (KEYS_COME_AGAIN if repeated and use_case.time is not None else ""),
             )
             yield disjoint
             require_gate([disjoint], {SPLITS_ARE_DISJOINT})

@@ -161,7 +161,10 @@ def _run(
         if active is not None and run_id in (None, active.info.run_id):
             yield active.info.run_id
         elif run_id is not None:
-            status = store.get_run(run_id).info.status
+            info = store.get_run(run_id).info
+            status = info.status
+            # A process that logged to another experiment before is held to that one until told otherwise.
+            mlflow.set_experiment(experiment_id=info.experiment_id)
             with mlflow.start_run(run_id=run_id, nested=active is not None):
                 yield run_id
             if status != "RUNNING":

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from pipeline_assets.training.model import json_bytes, write_atomically
+from pipeline_assets.training.files import json_bytes, write_atomically
 
 POINTER = "current.json"
 KEPT = 2

@@ -3,7 +3,6 @@
 import dataclasses
 import importlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from pipeline_assets.training.config import ModelConfig, TrainingError
+from pipeline_assets.training.files import json_bytes, write_atomically
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -121,18 +121,3 @@ def load_model(folder: str | Path) -> TabularClassifier:
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise TrainingError(f"no usable model in {path}: {error}") from None
     return TabularClassifier(network, content["positive_weight"]).eval()
-
-
-def json_bytes(content: Any) -> bytes:
-    """JSON text of fixed form: the same content gives the same bytes."""
-    return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pipeline_assets.training.model import json_bytes, write_atomically
+from pipeline_assets.training.files import json_bytes, write_atomically
 
 HISTORY_FILE = "history.json"
 METRICS_FILE = "metrics.jsonl"

@@ -1,7 +1,6 @@
 """Rolling features by their definition, one row at a time: slow, and easy to check by eye."""
 
 import math
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -94,8 +93,3 @@ def _aggregate(window: Window, inside: list[dict[str, Any]], now: int) -> float:
         "min": min(values),
         "max": max(values),
     }[window.function]
-
-
-def _deviation(values: list[Fraction]) -> float:
-    mean = sum(values) / len(values)
-    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))

@@ -97,6 +97,9 @@ def test_graph_is_drawn_and_a_click_materialises(server: str, tmp_path: Path) ->
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
         page.goto(f"{server}/asset-groups")
+        for use_case in ("churn", "card_fraud", "recommendation"):
+            page.get_by_text(use_case, exact=True).first.wait_for(timeout=60_000)
+        page.goto(f"{server}/locations/pipeline_assets/asset-groups/churn/lineage")
         for asset in ("raw", "validated", "tensor_shards", "trained_model", "model_version"):
             page.get_by_text(asset, exact=True).first.wait_for(timeout=60_000)
         page.goto(f"{server}/assets/churn/raw")

@@ -183,6 +183,12 @@ def test_an_attempt_after_an_interruption_registers_no_second_version(
     def lost(*_, **__):
         raise ConnectionError("lost")
 
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(store)
+    mlflow.set_experiment("the process logged to another before")
+    mlflow.set_tracking_uri(before)
     with monkeypatch.context() as patch:
         patch.setattr("pipeline_assets.registry.registering.set_alias", lost)
         with pytest.raises(ConnectionError):

@@ -1,0 +1,21 @@
+"""Files that appear whole or not at all, of fixed form."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def json_bytes(content: Any) -> bytes:
+    """JSON text of fixed form: the same content gives the same bytes."""
+    return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

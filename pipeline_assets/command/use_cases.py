@@ -1,12 +1,12 @@
 """Finds use cases by name: folders with a `defs.yaml` under `pipeline_assets/defs`. Reads no data."""
 
-import difflib
 from pathlib import Path
 
 from pipeline_assets.command.errors import CommandError
 from pipeline_assets.features.use_cases import load_checked_use_case
 from pipeline_assets.spec import UseCase
 from pipeline_assets.spec.loader import COMPONENT_TYPE, SpecError
+from pipeline_assets.spec.suggestions import did_you_mean
 
 
 def defs_folder() -> Path:
@@ -46,10 +46,8 @@ def find_use_case(name: str, folder: Path | None = None) -> UseCase:
         if use_case.name == name:
             return use_case
         names.append(use_case.name)
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = (
-        f"did you mean {nearest[0]!r}?"
-        if nearest
-        else f"known: {', '.join(names) or 'none'}; `dg scaffold defs {COMPONENT_TYPE} {name}` makes one"
+        did_you_mean(name, names)
+        or f"known: {', '.join(names) or 'none'}; `dg scaffold defs {COMPONENT_TYPE} {name}` makes one"
     )
     raise CommandError(f"there is no use case {name!r} in {folder or defs_folder()}; {hint}")

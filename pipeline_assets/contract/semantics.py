@@ -1,8 +1,7 @@
 """Mistakes in a contract that can be seen without data or engine. Types and keys are `spec`'s own."""
 
-import difflib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from decimal import Decimal
 
 from pipeline_assets.contract.names import MALFORMED_LINE, UNIQUE_KEY
@@ -13,6 +12,7 @@ from pipeline_assets.spec.contract import Column, Contract
 from pipeline_assets.spec.expressions import ExpressionError, columns_of, functions_of
 from pipeline_assets.spec.functions import refusal, replacement
 from pipeline_assets.spec.problems import Problem
+from pipeline_assets.spec.suggestions import did_you_mean
 
 RESERVED_NAMES = (
     "_row_id",
@@ -41,13 +41,6 @@ def contract_problems(contract: Contract) -> list[Problem]:
     return problems
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
-    """A suggestion: the nearest known name, or all of them."""
-    folded = {candidate.lower(): candidate for candidate in known}
-    found = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
-    return f"did you mean {folded[found[0]]!r}?" if found else f"columns: {', '.join(known)}"
-
-
 def _key_problems(contract: Contract) -> Iterator[Problem]:
     for index, name in enumerate(contract.key):
         at = ("contract", "key", index)
@@ -55,7 +48,7 @@ def _key_problems(contract: Contract) -> Iterator[Problem]:
             yield Problem(
                 path=at,
                 message=f"the contract has no column {name!r}",
-                suggestion=nearest(name, contract.names),
+                suggestion=did_you_mean(name, contract.names, what="columns"),
             )
             continue
         if name in contract.key[:index]:
@@ -229,7 +222,7 @@ def _row_problems(contract: Contract) -> Iterator[Problem]:
             yield Problem(
                 path=(*at, "expression"),
                 message=f"the contract has no column {name!r}",
-                suggestion=nearest(name, contract.names),
+                suggestion=did_you_mean(name, contract.names, what="columns"),
             )
         for function in sorted(functions):
             reason = refusal(function)
@@ -256,7 +249,7 @@ def _table_problems(contract: Contract) -> Iterator[Problem]:
             yield Problem(
                 path=at,
                 message=f"the contract has no column {name!r}",
-                suggestion=nearest(name, contract.names),
+                suggestion=did_you_mean(name, contract.names, what="columns"),
             )
         if not 0 <= share <= 1:
             yield Problem(path=at, message=f"{share} is no share between 0 and 1")

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline_assets.environments.types import Environment, InvalidEnvironment
+from pipeline_assets.spec.suggestions import did_you_mean
 
 _ENGINE_KINDS = ("sail", "spark", "remote")
 
@@ -149,8 +149,7 @@ def _explain(path: Path, error: ValidationError) -> list[str]:
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             known = _keys(item["loc"][:-1])
-            nearest = get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.5)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"
+            hint = did_you_mean(str(item["loc"][-1]), known, what="known")
             message = f"unknown key; {hint}"
         elif not isinstance(item["input"], dict | list):
             message += f" (got {item['input']!r})"

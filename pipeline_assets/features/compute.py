@@ -180,8 +180,7 @@ def refuse_problems(use_case: UseCase) -> None:
     problems = feature_problems(use_case)
     if problems:
         lines = [
-            problem.message
-            + (f"; did you mean {problem.suggestion!r}?" if problem.suggestion else "")
+            f"{problem.message}; {problem.suggestion}" if problem.suggestion else problem.message
             for problem in problems
         ]
         raise FeatureError("\n".join(lines))

@@ -1,19 +1,12 @@
 """What is wrong with an expression over validated columns, whatever it is for."""
 
-import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from pipeline_assets.spec.expressions import ExpressionError, columns_of, functions_of
 from pipeline_assets.spec.functions import refusal, replacement
 from pipeline_assets.spec.problems import Problem
+from pipeline_assets.spec.suggestions import did_you_mean
 from pipeline_assets.spec.use_case import UseCase
-
-
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the most similar name, letter case aside, or None where none is similar."""
-    by_lower = {candidate.lower(): candidate for candidate in names}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-    return by_lower[found[0]] if found else None
 
 
 def expression_problems(
@@ -39,7 +32,7 @@ def expression_problems(
         yield Problem(
             path=path,
             message=f"{about} needs the unknown column {column!r}",
-            suggestion=nearest(column, known),
+            suggestion=did_you_mean(column, known),
         )
     if label in used:
         yield Problem(path=path, message=f"{about} uses the label {label!r}: a leak")

@@ -6,12 +6,13 @@ expressions) is checked in `compute`, before any data is read.
 
 from collections.abc import Iterator
 
-from pipeline_assets.features.expression_problems import expression_problems, nearest
+from pipeline_assets.features.expression_problems import expression_problems
 from pipeline_assets.features.timed_semantics import timed_problems
 from pipeline_assets.spec.contract import Column
 from pipeline_assets.spec.expressions import ExpressionError, columns_of
 from pipeline_assets.spec.features import Feature, Label
 from pipeline_assets.spec.problems import Problem
+from pipeline_assets.spec.suggestions import did_you_mean
 from pipeline_assets.spec.use_case import UseCase
 
 RESERVED_NAMES = frozenset({"_row_id", "_split", "_time", "label"})
@@ -115,7 +116,7 @@ def _type_problems(feature: Feature, column: Column, position: int) -> Iterator[
         yield Problem(
             path=("features", "columns", position, "kind"),
             message=f"feature {feature.name!r} is {feature.kind}, column type {column.type}",
-            suggestion=f"expression: try_cast(`{column.name}` AS {target})",
+            suggestion=f"write expression: try_cast(`{column.name}` AS {target})",
         )
 
 
@@ -126,7 +127,7 @@ def _label_problems(use_case: UseCase) -> Iterator[Problem]:
         yield Problem(
             path=path,
             message=f"the label column {label.column!r} is not in the contract",
-            suggestion=nearest(label.column, contract.names),
+            suggestion=did_you_mean(label.column, contract.names),
         )
         return
     column = contract.column(label.column)
@@ -155,7 +156,7 @@ def _slice_problems(use_case: UseCase) -> Iterator[Problem]:
             yield Problem(
                 path=(*path, "feature"),
                 message=f"the slice names the unknown feature {part.feature!r}",
-                suggestion=nearest(part.feature, kinds),
+                suggestion=did_you_mean(part.feature, kinds),
             )
             continue
         if part.bins is None:
@@ -169,5 +170,5 @@ def _slice_problems(use_case: UseCase) -> Iterator[Problem]:
             yield Problem(
                 path=(*path, "bins"),
                 message=f"bins {part.bins} are not ascending",
-                suggestion=str(sorted(set(part.bins))),
+                suggestion=f"write {sorted(set(part.bins))}",
             )

@@ -3,9 +3,10 @@
 import datetime as dt
 from collections.abc import Iterator
 
-from pipeline_assets.features.expression_problems import expression_problems, nearest
+from pipeline_assets.features.expression_problems import expression_problems
 from pipeline_assets.spec.problems import Problem
 from pipeline_assets.spec.rolling import Rolling
+from pipeline_assets.spec.suggestions import did_you_mean
 from pipeline_assets.spec.use_case import UseCase
 
 _Path = tuple[str | int, ...]
@@ -37,7 +38,7 @@ def _time_problems(use_case: UseCase) -> Iterator[Problem]:
         yield Problem(
             path=path,
             message=f"the time column {name!r} is not in the contract",
-            suggestion=nearest(name, contract.names),
+            suggestion=did_you_mean(name, contract.names),
         )
         return
     column = contract.column(name)
@@ -78,7 +79,7 @@ def _entity_problems(use_case: UseCase, rolling: Rolling, path: _Path) -> Iterat
             yield Problem(
                 path=at,
                 message=f"the entity column {name!r} is not in the contract",
-                suggestion=nearest(name, contract.names),
+                suggestion=did_you_mean(name, contract.names),
             )
         elif name == use_case.features.label.column:
             yield Problem(path=at, message=f"the entity is the label {name!r}: a leak")
@@ -124,7 +125,7 @@ def _carried_problems(use_case: UseCase) -> Iterator[Problem]:
             yield Problem(
                 path=path,
                 message=f"the carried column {name!r} is not in the contract",
-                suggestion=nearest(name, contract.names),
+                suggestion=did_you_mean(name, contract.names),
             )
         elif name.lower() in taken:
             yield Problem(

@@ -1,6 +1,5 @@
 """Which column of a file is which column of the contract, and what types raw columns have."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from pipeline_assets.engine.arrow_types import ARROW_TYPES
 from pipeline_assets.ingest.errors import IngestError
 from pipeline_assets.spec import Contract, Source
 from pipeline_assets.spec.contract import ColumnType
+from pipeline_assets.spec.suggestions import nearest
 
 _DELIMITERS = {",": "','", ";": "';'", "\t": r'"\t"', "|": "'|'"}
 
@@ -95,13 +95,6 @@ def suggest_delimiter(text: str, wanted: int, current: str) -> str | None:
 def delimiter_advice(delimiter: str) -> str:
     """What to write into defs.yaml."""
     return f"set source.csv.delimiter: {_DELIMITERS[delimiter]}"
-
-
-def nearest(name: str, among: Sequence[str]) -> str | None:
-    """The most similar name, upper and lower case alike."""
-    folded = {other.casefold(): other for other in among}
-    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
-    return folded[close[0]] if close else None
 
 
 def raw_type(contract_type: ColumnType, found: Sequence[pa.DataType]) -> pa.DataType:

@@ -29,6 +29,7 @@ from pipeline_assets.ingest.text_stream import (
     raw_blocks,
 )
 from pipeline_assets.spec import Contract, Source
+from pipeline_assets.spec.suggestions import nearest
 
 _HEAD_BYTES = 2**16
 _SAMPLE = 100  # records looked at in files without a header
@@ -156,7 +157,7 @@ def _json_lines(file: SourceFile, source: Source, contract: Contract) -> FilePla
     for name, column in zip(names, contract.columns):
         if name in parser.seen or not parser.seen:
             continue
-        close = cols.nearest(name, sorted(parser.unknown))
+        close = nearest(name, sorted(parser.unknown))
         hint = f"; nearest is {close!r} (see source.columns)" if close else ""
         message = f"{file.uri}: no {name!r} in the first {len(records)} objects{hint}"
         if not column.nullable:

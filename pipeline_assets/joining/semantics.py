@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pipeline_assets.contract.semantics import contract_problems, nearest
+from pipeline_assets.contract.semantics import contract_problems
 from pipeline_assets.joining.results import ABSENT
 from pipeline_assets.spec.joined import JoinedSource, joined_name
 from pipeline_assets.spec.problems import Problem
+from pipeline_assets.spec.suggestions import did_you_mean
 from pipeline_assets.spec.time import PLACEHOLDER
 from pipeline_assets.spec.use_case import UseCase
 
@@ -54,7 +55,7 @@ def _join_problems(use_case: UseCase, source: JoinedSource, at: _Path) -> Iterat
                 yield Problem(
                     path=here,
                     message=f"{whose} has no column {name!r}",
-                    suggestion=nearest(name, contract.names),
+                    suggestion=did_you_mean(name, contract.names, what="columns"),
                 )
         if known and events.column(event_column).type != own.column(column).type:
             yield Problem(
@@ -92,7 +93,7 @@ def _valid_from_problems(use_case: UseCase, source: JoinedSource, at: _Path) -> 
         yield Problem(
             path=here,
             message=f"this source's contract has no column {name!r}",
-            suggestion=nearest(name, source.contract.names),
+            suggestion=did_you_mean(name, source.contract.names, what="columns"),
         )
         return
     kind = source.contract.column(name).type

@@ -4,12 +4,12 @@ Modules are found and parsed, not imported: a definition loads in a second, torc
 """
 
 import ast
-import difflib
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline_assets.spec.problems import Problem
+from pipeline_assets.spec.suggestions import did_you_mean
 from pipeline_assets.spec.use_case import UseCase
 
 
@@ -47,12 +47,11 @@ def _problems(
     if names is None:
         return []
     if function not in names:
-        nearest = difflib.get_close_matches(function, names, n=1, cutoff=0.5)
         return [
             Problem(
                 path=path,
                 message=f"module {module!r} has no {function!r}",
-                suggestion=f"did you mean {nearest[0]!r}?" if nearest else None,
+                suggestion=did_you_mean(function, names),
             )
         ]
     found = names[function]

@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _PATTERN = r"^\d+[smhdw]$"
@@ -42,3 +42,13 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": _PATTERN}),
 ]
 """A length of time: a whole number and one of s, m, h, d, w."""
+
+
+def _not_zero(value: timedelta) -> timedelta:
+    if not value:
+        raise ValueError("must be longer than zero")
+    return value
+
+
+PositiveDuration = Annotated[Duration, AfterValidator(_not_zero)]
+"""A length of time above zero."""

@@ -5,7 +5,6 @@ wrong. So the component and the command line both read the file through `load_us
 one set of messages. What a use case may say is in the other modules of this package.
 """
 
-import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipeline_assets.spec.problems import Problem
+from pipeline_assets.spec.suggestions import did_you_mean
 from pipeline_assets.spec.use_case import UseCase
 
 COMPONENT_TYPE = "pipeline_assets.MLPipeline"
@@ -154,18 +154,14 @@ def _explain(error: ValidationError, located: _Located) -> list[str]:
         if item["type"] == "extra_forbidden":
             known = _keys_at(UseCase, location[:-1])
             message = f"unknown key {location[-1]!r}"
-            nearest = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-            suggestion = (
-                f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(known)}"
-            )
+            suggestion = did_you_mean(str(location[-1]), known, what="known keys")
         elif item["type"] == "missing":
             message = f"the key {location[-1]!r} is required"
         elif item["type"] == "literal_error":
             expected = item.get("ctx", {}).get("expected", "")
             message = f"{item['input']!r} is not one of {expected}"
             options = [option.strip(" '") for option in expected.replace(" or ", ", ").split(",")]
-            nearest = difflib.get_close_matches(str(item["input"]), options, n=1, cutoff=0.5)
-            suggestion = f"did you mean {nearest[0]!r}?" if nearest else None
+            suggestion = did_you_mean(str(item["input"]), options)
         else:
             message = item["msg"].removeprefix("Value error, ")
             if not isinstance(item["input"], dict | list):

@@ -12,4 +12,4 @@ class Problem:
     message: str
     """What is wrong, as a sentence for the person who wrote it."""
     suggestion: str | None = None
-    """What to write instead, e.g. the nearest valid name; None where nothing is near."""
+    """What to write instead, a sentence, e.g. "did you mean 'age'?"; None where nothing is near."""

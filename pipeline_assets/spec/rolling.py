@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipeline_assets.spec.duration import Duration, format_duration
+from pipeline_assets.spec.duration import Duration, PositiveDuration, format_duration
 from pipeline_assets.spec.model_base import SpecModel
 
 RollingFunction = Literal[
@@ -46,7 +46,7 @@ class Rolling(SpecModel):
     """First part of the features' names, e.g. `customer`."""
     entity: list[str] = Field(min_length=1)
     """Contract columns that identify the entity. Events without it get missing values."""
-    windows: list[Duration] = Field(min_length=1)
+    windows: list[PositiveDuration] = Field(min_length=1)
     """Lengths of the windows. `time_since_last` looks back over the longest one."""
     aggregations: list[Aggregation] = Field(min_length=1)
     """What is computed over each window."""

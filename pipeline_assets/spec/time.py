@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator
 
-from pipeline_assets.spec.duration import Duration
+from pipeline_assets.spec.duration import Duration, PositiveDuration
 from pipeline_assets.spec.model_base import SpecModel
 
 PLACEHOLDER = "{partition}"
@@ -16,7 +16,7 @@ PLACEHOLDER = "{partition}"
 class Arrivals(SpecModel):
     """How the place that `source.uri` names is watched for files of partitions."""
 
-    every: Duration = dt.timedelta(seconds=30)
+    every: PositiveDuration = dt.timedelta(seconds=30)
     """Least time between two looks."""
     settle: Duration = dt.timedelta(seconds=60)
     """A file is complete when it has not changed for so long, and not since the look before."""
@@ -81,13 +81,13 @@ class TimeSplit(SpecModel):
     the label delay after the test period is over.
     """
 
-    train: Duration
+    train: PositiveDuration
     """Length of the training period."""
     gap: Duration = dt.timedelta(0)
     """Left out between training and validation, e.g. the label delay, to judge under later conditions."""
-    validation: Duration
+    validation: PositiveDuration
     """Length of the validation period."""
-    test: Duration
+    test: PositiveDuration
     """Length of the test period; it begins at the training date."""
     every: Literal["daily", "weekly"] = "weekly"
     """Distance of training dates."""

@@ -27,14 +27,14 @@ def test_a_sound_use_case_has_none() -> None:
 def test_unknown_column_names_feature_expression_and_the_nearest() -> None:
     found = only(name="rich", kind="numeric", expression="balanse > 1e5")
     assert found.path == ("features", "columns", 7, "expression")
-    assert found.suggestion == "balance"
+    assert found.suggestion == "did you mean 'balance'?"
     for part in ("'rich'", "'balanse > 1e5'", "'balanse'"):
         assert part in found.message
 
 
 def test_a_bare_unknown_name_points_at_the_name() -> None:
     found = only(name="Age_", kind="numeric")
-    assert (found.path[-1], found.suggestion) == ("name", "age")
+    assert (found.path[-1], found.suggestion) == ("name", "did you mean 'age'?")
 
 
 @pytest.mark.parametrize(
@@ -67,15 +67,15 @@ def test_duplicate_and_reserved_names() -> None:
 def test_types_of_bare_columns() -> None:
     text = problems(columns=[{"name": "city", "kind": "numeric"}])[0]
     assert text.path[-1] == "kind"
-    assert text.suggestion == "expression: try_cast(`city` AS double)"
+    assert text.suggestion == "write expression: try_cast(`city` AS double)"
     number = problems(columns=[{"name": "age", "kind": "categorical"}])[0]
-    assert number.suggestion == "expression: try_cast(`age` AS string)"
+    assert number.suggestion == "write expression: try_cast(`age` AS string)"
 
 
 @pytest.mark.parametrize(
     ("label", "message", "suggestion"),
     [
-        ({"column": "Left"}, "not in the contract", "left"),
+        ({"column": "Left"}, "not in the contract", "did you mean 'left'?"),
         ({"column": "age"}, "may be missing", None),
         ({"column": "left", "positive": "yes"}, "write a number", None),
         ({"column": "left", "positive": 0.5}, "write a whole number", None),
@@ -100,7 +100,7 @@ def test_slices() -> None:
     ]
     found = feature_problems(UseCase.model_validate(data))
     assert [(item.path, item.suggestion) for item in found] == [
-        (("evaluation", "slices", 0, "feature"), "city"),
+        (("evaluation", "slices", 0, "feature"), "did you mean 'city'?"),
         (("evaluation", "slices", 1, "bins"), None),
-        (("evaluation", "slices", 2, "bins"), "[30.0, 45.0]"),
+        (("evaluation", "slices", 2, "bins"), "write [30.0, 45.0]"),
     ]

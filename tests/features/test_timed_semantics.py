@@ -36,10 +36,15 @@ def test_a_sound_use_case_has_none() -> None:
 @pytest.mark.parametrize(
     ("changes", "path", "message", "suggestion"),
     [
-        ({"entity": ["card", "shops"]}, ("entity", 1), "'shops' is not in the contract", "shop"),
+        (
+            {"entity": ["card", "shops"]},
+            ("entity", 1),
+            "'shops' is not in the contract",
+            "did you mean 'shop'?",
+        ),
         ({"entity": ["amount"]}, ("entity", 0), "float64", None),
         ({"entity": ["fraud"]}, ("entity", 0), "label", None),
-        ({"filter": "amont > 3"}, ("filter",), "unknown column 'amont'", "amount"),
+        ({"filter": "amont > 3"}, ("filter",), "unknown column 'amont'", "did you mean 'amount'?"),
         ({"filter": "fraud = 1"}, ("filter",), "a leak", None),
         ({"filter": "amount >"}, ("filter",), "found the end", None),
         (
@@ -121,7 +126,9 @@ def test_the_message_names_file_and_line(tmp_path: Any) -> None:
     document = {"type": "pipeline_assets.MLPipeline", "attributes": attributes}
     file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     line = file.read_text(encoding="utf-8").splitlines().index("      - cart") + 1
-    with pytest.raises(SpecError, match=rf":{line}: features.rolling\[0\].entity\[0\]: .*; card"):
+    with pytest.raises(
+        SpecError, match=rf":{line}: features.rolling\[0\].entity\[0\]: .*; did you mean 'card'"
+    ):
         load_checked_use_case(file)
 
 

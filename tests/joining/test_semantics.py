@@ -167,7 +167,7 @@ def test_features_know_the_joined_columns_and_no_others() -> None:
     }
     assert feature_problems(use_case(features=features)) == []
     found = only(feature_problems(use_case(features=_features("catalogue_pric * 2"))))
-    assert found.suggestion == "catalogue_price"
+    assert found.suggestion == "did you mean 'catalogue_price'?"
     # What it is joined by is a column of the events already.
     found = only(feature_problems(use_case(features=_features("length(catalogue_shop)"))))
     assert "unknown column 'catalogue_shop'" in found.message

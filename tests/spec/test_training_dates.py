@@ -46,6 +46,13 @@ def test_periods_follow_each_other_up_to_the_training_date_and_after_it() -> Non
     assert found.train == days("2018-07-20", 7)  # to 07-26, then a gap of two days
 
 
+@pytest.mark.parametrize("period", ["train", "validation", "test"])
+def test_a_period_without_length_is_refused(period: str) -> None:
+    with pytest.raises(ValueError, match=rf"time_split.{period}\n.*longer than zero"):
+        use_case(split={period: "0d"})
+    assert use_case(split={"gap": "0d"}).time_split is not None
+
+
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"])
 @pytest.mark.parametrize("partition", ["daily", "hourly"])
 @pytest.mark.parametrize("date", ["2018-10-29", "2018-11-05", "2019-04-01", "2018-08-08"])

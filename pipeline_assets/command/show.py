@@ -239,6 +239,9 @@ def _backtest(found: Mapping[str, Any]) -> Iterator[str]:
         f"Backtest over {len(dates)} training dates, {dates[0]['date']} to {dates[-1]['date']}: "
         "mean and standard deviation"
     )
+    refused = [item["date"] for item in dates if not item["passed"]]
+    if refused:
+        yield f"  refused by the gate, and in the means: {', '.join(refused)}"
     yield text_table(
         ["predictor", *[titles[name] for name in names]],
         [

@@ -34,7 +34,7 @@ def build_backtest_report(use_case: UseCase) -> dg.AssetsDefinition:
             dg.AssetCheckSpec(
                 EVERY_DATE_JUDGED,
                 asset=key,
-                description="Dates whose model the gate refused have no report, so the means lack them.",
+                description="Dates whose model has no report of its own, so that the means lack them.",
             )
         ],
     )

@@ -25,7 +25,7 @@ _TRANSIENT_TEXTS = (
 
 
 class GateError(Exception):
-    """A blocking check refused the staged version; the published one stays."""
+    """A blocking check refused the staged version, or the model it judged; what is published stays."""
 
 
 _FOREIGN = (ValueError, OSError, RuntimeError)

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from pipeline_assets.orchestration.assets import code_version, stage_asset
+from pipeline_assets.orchestration.failures import GateError
 from pipeline_assets.orchestration.model_run import model_run
 from pipeline_assets.orchestration.stage import StageRun
 from pipeline_assets.orchestration.tracking import tracking_key
@@ -37,6 +38,8 @@ def build_model_version(use_case: UseCase) -> dg.AssetsDefinition:
             model, report = run.require("trained_model"), run.require("evaluation_report")
             with report.open("evaluation.json") as stream:
                 evaluation = Evaluation.from_json(stream.read())
+            if evaluation.verdict is not None and not evaluation.verdict.passed:
+                raise GateError(f"not registered: {evaluation.verdict.reason}")
             registered = register(
                 model_folder=run.localised(model, folder / "model"),
                 evaluation=evaluation,

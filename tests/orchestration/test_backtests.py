@@ -166,6 +166,40 @@ def test_the_backtest_puts_the_dates_together(project: TimedProject) -> None:
 
 
 @pytest.mark.heavy
+def test_a_refused_model_is_in_the_backtest_and_not_in_the_registry(project: TimedProject) -> None:
+    def set_minimum(value: float) -> None:
+        project.edit(lambda attributes: attributes["evaluation"]["gate"].update(minimum=value))
+
+    before = version(project, "model_version", SECOND).data_version
+    set_minimum(0.999999)
+    try:
+        result = train(project, SECOND)
+        assert not result.success
+        report = Evaluation.from_json(
+            version(project, "evaluation_report", SECOND).read_bytes("evaluation.json")
+        )
+        assert report.verdict is not None and not report.verdict.passed
+        alone = train(project, SECOND, asset_selection=[dg.AssetKey(["payments", "model_version"])])
+        assert f"not registered: {report.verdict.reason}" in failure_text(alone)
+        assert version(project, "model_version", SECOND).data_version == before
+        backtest = project.run("backtest")
+        assert backtest.success, failure_text(backtest)
+        found = Backtest.from_json(
+            project.lake.dataset("payments", "backtest_report")
+            .require()
+            .read_bytes("backtest.json")
+        )
+        assert [(item.date, item.passed) for item in found.dates] == [
+            (FIRST, True),
+            (SECOND, False),
+        ]
+    finally:
+        set_minimum(0.5)
+    result = train(project, SECOND)
+    assert result.success, failure_text(result)
+
+
+@pytest.mark.heavy
 def test_a_changed_day_makes_the_dates_that_read_it_stale(project: TimedProject) -> None:
     assert stale(project) == {}
     # Its windows of two days reach to the third day, which is before all weeks of the second date.

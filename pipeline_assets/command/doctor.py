@@ -52,7 +52,7 @@ def findings() -> Iterator[Finding]:
                 name=f"use case {name}",
                 verdict="fail",
                 found=str(error).splitlines()[0],
-                hint=f"`dg check yaml` lists all mistakes of {file}",
+                hint=f"`dg check yaml {file.parent}` lists all of its mistakes",
             )
     yield from checkup.check_sources(use_cases, environment)
     yield checkup.check_java(environment)

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from pipeline_assets.command.errors import CommandError
 
+RUN_LOGS = "run_logs"
+"""Folder of the logs of launched runs. Not `logs`: Dagster takes its files for telemetry, sends and deletes them."""
+
 
 def prepare_instance(home: Path) -> Path:
     """Return `DAGSTER_HOME` (`<home>/.dagster` by default), created with the project's `dagster.yaml`.
@@ -20,7 +23,7 @@ def prepare_instance(home: Path) -> Path:
     folder = Path(os.environ.get("DAGSTER_HOME") or home / ".dagster").expanduser().absolute()
     template = Path(__file__).parents[2] / "dagster.yaml"
     try:
-        (folder / "logs").mkdir(parents=True, exist_ok=True)
+        (folder / RUN_LOGS).mkdir(parents=True, exist_ok=True)
         if not (folder / "dagster.yaml").exists() and template.is_file():
             shutil.copyfile(template, folder / "dagster.yaml")
     except OSError as error:

@@ -83,6 +83,9 @@ class Progress:
     def _event(self, event: str, step: str | None, text: str) -> Iterator[str]:
         if event == "RUN_SUCCESS":
             self.succeeded = True
+            for open_stage in list(self._started):
+                # Dagster's console does not always say so of the last one.
+                yield self._done(open_stage)
         elif event in ("RUN_FAILURE", "RUN_CANCELED") and not self.failures:
             self._reading = Failure("(the run)", "")
             self.failures.append(self._reading)
@@ -94,10 +97,7 @@ class Progress:
             self._failed_checks[stage] = 0
             yield self._line(stage, "started" if event == "STEP_START" else "tried again")
         elif event == "STEP_SUCCESS":
-            seconds = self.clock() - self._started.get(stage, self._begin)
-            checks = self._failed_checks.get(stage, 0)
-            note = f", {checks} check{'s' * (checks > 1)} did not pass" if checks else ""
-            yield self._line(stage, f"done in {seconds:.1f} s{note}")
+            yield self._done(stage)
         elif event == "STEP_SKIPPED":
             yield self._line(stage, "skipped")
         elif event == "STEP_UP_FOR_RETRY":
@@ -107,8 +107,15 @@ class Progress:
         elif event == "ENGINE_EVENT" and text.startswith("Step blocked by"):
             yield self._line(stage, "waits: another run is in the same pool")
         elif event == "STEP_FAILURE":
+            self._started.pop(stage, None)
             self._reading = Failure(stage, "")
             self.failures.append(self._reading)
+
+    def _done(self, stage: str) -> str:
+        seconds = self.clock() - self._started.pop(stage, self._begin)
+        checks = self._failed_checks.get(stage, 0)
+        note = f", {checks} check{'s' * (checks > 1)} did not pass" if checks else ""
+        return self._line(stage, f"done in {seconds:.1f} s{note}")
 
     def _further(self, line: str) -> Iterator[str]:
         """A line without prefix: part of a failure's message, or something printed."""

@@ -187,6 +187,7 @@ def _evaluation(newest: Mapping[str, Version]) -> dict[str, Any] | None:
         "slice_metric": found["slice_metric"],
         "confidence": found["confidence"],
         "test_rows": found["splits"]["test"]["rows"],
+        "training_date": found.get("training_date"),
         "gate": {key: verdict.get(key) for key in ("passed", "reason")},
         "notes": found["notes"],
     }

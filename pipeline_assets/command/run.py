@@ -10,6 +10,7 @@ from types import FrameType
 from typing import BinaryIO
 
 from pipeline_assets.command.instance import (
+    RUN_LOGS,
     dagster_variables,
     dg_command,
     end_abandoned_runs,
@@ -19,7 +20,7 @@ from pipeline_assets.command.progress import Progress
 from pipeline_assets.command.published import open_lake, published
 from pipeline_assets.command.show import short_text
 from pipeline_assets.command.timed_run import Launch, launches
-from pipeline_assets.command.use_cases import find_use_case
+from pipeline_assets.command.use_cases import check_all, find_use_case
 from pipeline_assets.environments import load_environment
 from pipeline_assets.training.processes import die_with_parent
 
@@ -39,9 +40,10 @@ def run(name: str, *, job: str | None = None) -> int:
 
     Raises:
         CommandError: there is no such use case, it has no files, or Dagster's folder cannot be written.
-        SpecError: the use case has mistakes.
+        SpecError: this use case, or another, has mistakes.
     """
     use_case = find_use_case(name)
+    check_all()
     environment = load_environment()
     dagster_home = prepare_instance(environment.home)
     variables = dagster_variables(dagster_home, environment.home)
@@ -58,7 +60,7 @@ def run(name: str, *, job: str | None = None) -> int:
         found = launches(use_case, environment)
     failed = []
     for each in found:
-        status = _launch(each, use_case.name, dagster_home / "logs", variables)
+        status = _launch(each, use_case.name, dagster_home / RUN_LOGS, variables)
         if status == 130 or (status and not each.alone):
             return status
         if status:

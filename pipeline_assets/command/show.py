@@ -104,6 +104,8 @@ def _which(items: Sequence[Mapping[str, Any]], key: str) -> str:
     if items[0]["partition"] == WHOLE:
         return items[0][key]
     partitions = sorted(item["partition"] for item in items)
+    if len(partitions) == 1:
+        return f"partition {partitions[0]}"
     return f"{len(partitions):,} partitions, {partitions[0]} to {partitions[-1]}"
 
 
@@ -188,6 +190,8 @@ def _metrics(found: Mapping[str, Any], names: tuple[str, ...], *, intervals: boo
         return
     yield ""
     title = f"On {evaluation['test_rows']:,} untouched test rows"
+    if evaluation["training_date"]:
+        title += f" of the training date {evaluation['training_date']}"
     yield f"{title}, {evaluation['confidence']:.0%} intervals" if intervals else title
     predictors = evaluation["predictors"]
     if intervals:
@@ -236,8 +240,8 @@ def _backtest(found: Mapping[str, Any]) -> Iterator[str]:
     names = [name for name in titles if name in SHORT_METRICS or name not in METRICS]
     yield ""
     yield (
-        f"Backtest over {len(dates)} training dates, {dates[0]['date']} to {dates[-1]['date']}: "
-        "mean and standard deviation"
+        f"Backtest over {len(dates)} training date{'s' * (len(dates) > 1)}, {dates[0]['date']} to "
+        f"{dates[-1]['date']}: mean and standard deviation"
     )
     refused = [item["date"] for item in dates if not item["passed"]]
     if refused:

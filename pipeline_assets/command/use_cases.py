@@ -24,6 +24,12 @@ def use_case_files(folder: Path | None = None) -> dict[str, Path]:
     }
 
 
+def check_all(folder: Path | None = None) -> None:
+    """Raise `SpecError` for the first use case with mistakes: Dagster loads all of them or none."""
+    for file in use_case_files(folder).values():
+        load_checked_use_case(file)
+
+
 def find_use_case(name: str, folder: Path | None = None) -> UseCase:
     """Load the use case of that name (the folder's, or the one that its `defs.yaml` gives).
 

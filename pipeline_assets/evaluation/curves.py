@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 from pipeline_assets.evaluation.metrics import Scored
 from pipeline_assets.evaluation.result import Curves
 
-POINTS = 200
-"""Points kept of each curve."""
+POINTS = 100
+"""Points kept along each of the two axes of a ROC curve."""
 CALIBRATION_BINS = 10
 """Calibration bins, with equally many rows each."""
 
 
 def curves(scored: Scored) -> Curves:
     """The four curves of one predictor. With one class only, the curves that need the other are empty."""
-    scores, hits, alarms = scored.steps()
+    _, hits, alarms = scored.steps()
     positives, negatives = hits[-1], alarms[-1]
-    keep = _thin(len(scores))
+    keep = _thin(hits, alarms)
     hits, alarms = hits[keep], alarms[keep]
     flagged = hits + alarms
     roc: tuple[list[float], list[float]] = ([], [])
@@ -55,9 +55,17 @@ def _calibration(scored: Scored) -> tuple[list[float], list[float], list[int]]:
     return predicted.tolist(), observed.tolist(), rows[used].tolist()
 
 
-def _thin(steps: int) -> NDArray[np.intp]:
-    """Positions of the points to keep, the first and the last among them."""
-    return np.unique(np.linspace(0, steps - 1, min(steps, POINTS)).round().astype(np.intp))
+def _thin(hits: NDArray[np.float64], alarms: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Positions of the points to keep, the first and the last among them.
+
+    Evenly along both counts: where positives are rare, all of the precision-recall curve is in few steps.
+    """
+    if len(hits) <= 2 * POINTS:
+        return np.arange(len(hits))
+    kept = [np.array([0, len(hits) - 1])]
+    for counts in (hits, alarms):
+        kept.append(np.searchsorted(counts, np.linspace(0, counts[-1], POINTS)))
+    return np.unique(np.concatenate(kept))
 
 
 def _from(first: float, rest: NDArray[np.float64]) -> list[float]:

@@ -148,6 +148,8 @@ class Evaluation(_Result):
     use_case: str
     description: str = ""
     """The use case's."""
+    training_date: str | None = None
+    """ISO date, where models have training dates."""
     verdict: GateResult | None = None
     """Of the gate that was declared when this was computed."""
     splits: dict[str, SplitRows]

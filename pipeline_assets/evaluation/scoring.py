@@ -15,7 +15,7 @@ from pipeline_assets.evaluation.carried import Carried
 from pipeline_assets.evaluation.encoding import Encoding
 from pipeline_assets.evaluation.metrics import Scored
 from pipeline_assets.evaluation.rows import Rows
-from pipeline_assets.evaluation.threshold import Threshold, choose_threshold
+from pipeline_assets.evaluation.threshold import MAJORITY_THRESHOLD, Threshold, choose_threshold
 
 if TYPE_CHECKING:
     from pipeline_assets.demo_data.truth import TrueProbabilities
@@ -35,14 +35,19 @@ class Judged:
 def thresholds(
     fitted: Sequence[Fitted], validation: Rows, use_case: UseCase
 ) -> dict[str, Threshold]:
-    """Each predictor's threshold, chosen on the validation rows by the declared goal."""
+    """Each predictor's threshold, chosen on the validation rows by the declared goal.
+
+    The majority class has nothing to choose: it is predicted for all rows.
+    """
     labels, scores = [], {item.name: [] for item in fitted}
     for block in validation.blocks():
         labels.append(block.label)
         for item in fitted:
             scores[item.name].append(item.predict(block.numeric, block.categorical))
     return {
-        name: choose_threshold(
+        name: MAJORITY_THRESHOLD
+        if name == "majority"
+        else choose_threshold(
             np.concatenate(labels), np.concatenate(parts), use_case.evaluation.threshold
         )
         for name, parts in scores.items()

@@ -23,6 +23,9 @@ class Threshold:
     """The goal could be reached on the validation split."""
 
 
+MAJORITY_THRESHOLD = Threshold(value=0.5, reason="0.5: the class that most training rows have")
+
+
 def choose_threshold(
     labels: NDArray[np.floating], probabilities: NDArray[np.floating], goal: ThresholdGoal
 ) -> Threshold:

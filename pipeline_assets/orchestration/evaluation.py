@@ -95,6 +95,8 @@ def build_evaluation_report(use_case: UseCase) -> dg.AssetsDefinition:
                 carried=along.carried,
                 excluded=along.excluded,
             )
+            if use_case.time_split is not None:
+                evaluation = evaluation.model_copy(update={"training_date": run.key})
             staged = run.stage("evaluation_report")
             staged.write_bytes("evaluation.json", evaluation.to_json().encode())
             plots = evaluation_plots(evaluation)

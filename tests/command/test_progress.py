@@ -44,6 +44,19 @@ def test_a_stage_is_two_lines():
     assert progress.output == ["something printed"]
 
 
+def test_a_stage_whose_end_is_not_in_the_log_is_done_when_the_run_is():
+    _, lines = shown(
+        [
+            event("STEP_START", "churn__raw", "Started"),
+            event("STEP_SUCCESS", "churn__raw", "Finished"),
+            event("STEP_START", "churn__model_version", "Started"),
+            event("RUN_SUCCESS", None, "Finished execution of run."),
+        ]
+    )
+    assert [line.split()[0] for line in lines] == ["raw", "raw", "model_version", "model_version"]
+    assert "done in" in lines[-1]
+
+
 def test_warnings_epochs_waits_and_retries_are_shown():
     _, lines = shown(
         [

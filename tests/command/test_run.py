@@ -47,7 +47,7 @@ def test_a_run_prints_stages_and_the_summary(
     assert called[3:5] == ["--job", "shop_full"]
     assert called[5:] == [str(tmp_path / ".dagster"), str(tmp_path)]
     assert (tmp_path / ".dagster" / "dagster.yaml").is_file()
-    (log,) = (tmp_path / ".dagster" / "logs").iterdir()
+    (log,) = (tmp_path / ".dagster" / "run_logs").iterdir()
     assert str(log) in text
     assert "noise" in log.read_text()
 

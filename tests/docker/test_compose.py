@@ -209,7 +209,7 @@ MISTAKES = [
     ("docker/compose.yaml", "dockerfile: docker/Dockerfile", "dockerfile: docker/Dokerfile", "no "),
     ("docker/compose.yaml", "target: spark", "target: sparks", "no build target sparks"),
     ("docker/compose.yaml", "./postgres/create", "./postgres/created", "no ./postgres"),
-    ("docker/compose.yaml", "- logs:/opt", "- log:/opt", "volume log is not declared"),
+    ("docker/compose.yaml", "- compute_logs:/opt", "- log:/opt", "volume log is not declared"),
     ("docker/compose.yaml", "mlflow: {condition", "mflow: {condition", "depends on mflow"),
     ("docker/compose.yaml", '"127.0.0.1:${MLFLOW', '"${MLFLOW', "open to other machines"),
     ("docker/compose.yaml", "--port=5000", "--port=5001", "listens elsewhere"),

@@ -75,6 +75,9 @@ def test_curves_are_scikit_learns_points_and_end_where_they_must():
 def test_many_rows_are_thinned_and_one_class_draws_nothing():
     labels, probabilities = _rows(5, 5000)
     probabilities = probabilities + np.linspace(0, 1e-9, 5000)
-    assert len(curves(Scored(labels, np.clip(probabilities, 0, 1))).recall) <= 201
+    assert len(curves(Scored(labels, np.clip(probabilities, 0, 1))).recall) <= 203
+    rare = (np.arange(20_000) < 60).astype(float)
+    found = curves(Scored(rare, np.linspace(0.9, 0.1, 20_000)))
+    assert len(set(found.recall)) > 55, "every step of the few positives is drawn"
     empty = curves(Scored(np.zeros(20), np.linspace(0, 1, 20)))
     assert empty.false_positive_rate == [] and empty.recall == [] and empty.lift == []

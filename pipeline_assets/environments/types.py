@@ -70,6 +70,9 @@ class TrainingPlacement(Settings):
     """Rendezvous backend."""
     max_restarts: int = Field(default=0, ge=0)
     """Restarts of the worker group within one launch."""
+    timeout_seconds: float = Field(default=600.0, gt=0)
+    """Seconds without progress of any process of a node after which the training is ended; the stacks of
+    all its processes are kept."""
 
 
 class AlertSettings(Settings):

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,11 @@ class ShardIndex:
             has = ", ".join(sorted({shard.split for shard in self.shards})) or "no rows at all"
             raise ShardError(f"the shards hold no rows of split {name!r} (they hold: {has})")
         return shards
+
+    def without(self, files: Collection[str]) -> "ShardIndex":
+        """The index that lists all but some files; it has another hash."""
+        kept = tuple(shard for shard in self.shards if shard.file not in files)
+        return dataclasses.replace(self, shards=kept)
 
     @property
     def rows(self) -> int:

@@ -7,7 +7,7 @@ next window is copied by a thread meanwhile. Nothing is shared between processes
 import hashlib
 import json
 import mmap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,7 @@ class ShardReader:
         folder: folder with `index.json`, or that file.
         split: train, validation or test.
         verify: re-hash every file of the split first.
+        leave_out: files of the index to treat as if it did not list them.
         block_rows: rows that are read together.
         window_rows: rows shuffled together, in memory twice.
 
@@ -69,12 +70,13 @@ class ShardReader:
         split: str,
         *,
         verify: bool = False,
+        leave_out: Collection[str] = (),
         block_rows: int = BLOCK_ROWS,
         window_rows: int = WINDOW_ROWS,
     ) -> None:
         path = Path(folder)
         self.folder = path if path.is_dir() else path.parent
-        self.index: ShardIndex = load_index(path)
+        self.index: ShardIndex = load_index(path).without(leave_out)
         self.split = split
         self._block_rows = block_rows
         self._window_rows = window_rows
@@ -203,6 +205,11 @@ class _Windows:
                 target[at : at + count] = source[start : start + count]
             at += count
         return rows, order.permutation(window)
+
+
+def verify_shard(folder: Path, index: ShardIndex, shard: Shard) -> None:
+    """Re-hash one file. Raises `ShardError` where it is missing or not what the index says."""
+    _open(folder / shard.file, shard, len(index.numeric), len(index.categorical), verify=True)
 
 
 def _open(path: Path, shard: Shard, numeric: int, categorical: int, verify: bool) -> Rows:

@@ -40,6 +40,19 @@ class TrainingSettings(SpecModel):
     monitor: Literal["roc_auc", "average_precision", "log_loss"] = "roc_auc"
     """Validation score that chooses the best epoch."""
     checkpoint_epochs: int = Field(default=1, ge=1)
-    """Epochs between checkpoints."""
+    """Epochs between checkpoints at the end of an epoch."""
+    checkpoint_seconds: float = Field(default=300.0, ge=0)
+    """Seconds between checkpoints in mid-epoch; longer where they would take over 5 % of the time."""
+    on_not_finite: Literal["stop", "reload"] = "stop"
+    """What a loss or gradient that is NaN or infinite does. `stop` ends the training and names the rows;
+    `reload` goes back to the last checkpoint at the end of an epoch (or to the start) and on from there
+    with a lower learning rate."""
+    reload_rate_factor: float = Field(default=0.5, gt=0, lt=1)
+    """Factor of the learning rate at each reload."""
+    max_reloads: int = Field(default=3, ge=1)
+    """Reloads after which such a loss ends the training nevertheless."""
+    on_damaged_shard: Literal["fail", "skip"] = "fail"
+    """What a shard does that is missing or not the one in the index. `fail` ends the training and names
+    it; `skip` trains without its rows, which are counted in log and model."""
     deterministic: bool = True
     """Deterministic torch algorithms: the same weights for the same inputs, seed and versions."""

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from pipeline_assets.training.config import TrainingError, TrainingJob
+from pipeline_assets.training.heartbeat import FOLDER, Heartbeat
 from pipeline_assets.training.processes import die_with_parent
 
 ERROR_FILE = "error.txt"
@@ -16,11 +17,12 @@ def main(job_path: str) -> int:
     # First of all: an orphan would keep its GPU.
     if AGENT_PID in os.environ:
         die_with_parent(parent=int(os.environ[AGENT_PID]))
+    heartbeat = Heartbeat(os.environ.get(FOLDER), int(os.environ.get("RANK", "0")))
     from pipeline_assets.shards.index import ShardError
 
     job = TrainingJob.load(job_path)
     try:
-        train(job)
+        train(job, heartbeat)
     except (TrainingError, ShardError) as error:
         _leave_message(Path(job.output) / ERROR_FILE, str(error))
         return 1
@@ -35,8 +37,13 @@ def main(job_path: str) -> int:
     return 0
 
 
-def train(job: TrainingJob) -> None:
-    """Train on this rank, in the process group that the environment describes, or alone."""
+def train(job: TrainingJob, heartbeat: Heartbeat | None = None) -> None:
+    """Train on this rank, in the process group that the environment describes, or alone.
+
+    Args:
+        job: what to train.
+        heartbeat: notes where this rank is; none where nobody watches.
+    """
     import torch
 
     from pipeline_assets.training.parallelize import join_ranks
@@ -54,7 +61,7 @@ def train(job: TrainingJob) -> None:
         monitor=job.training.monitor,
         active=ranks.leads,
     ) as progress:
-        trainer = Trainer(job, ranks, progress)
+        trainer = Trainer(job, ranks, progress, heartbeat or Heartbeat())
         parameters = sum(p.numel() for p in trainer.network.parameters())
         progress.say(
             f"training on {trainer.train.rows:,} rows, {parameters:,} parameters, "

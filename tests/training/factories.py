@@ -1,0 +1,70 @@
+"""Models that misbehave, named by dotted path in jobs."""
+
+import dataclasses
+import os
+import time
+
+from torch import Tensor, nn
+
+from pipeline_assets.training.config import ModelConfig
+from pipeline_assets.training.models import mlp
+
+
+class TorchDropout(nn.Module):
+    """Draws from torch's generator, as no model of ours does."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.network = mlp.build(config)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        return self.network(self.dropout(numeric), categorical)
+
+
+def with_torch_dropout(config: ModelConfig) -> nn.Module:
+    return TorchDropout(config)
+
+
+class Overflowing(nn.Module):
+    """Gives infinite logits once an update moved its weight further than an option says."""
+
+    before: Tensor
+
+    def __init__(self, furthest: float) -> None:
+        super().__init__()
+        self.furthest = furthest
+        self.linear = nn.Linear(1, 1)
+        self.register_buffer("before", self.linear.weight.detach().clone())
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        logits = self.linear(numeric[:, :1]).squeeze(1)
+        if self.training:
+            weight = self.linear.weight.detach()
+            if (weight - self.before).abs() > self.furthest:
+                logits = logits / 0
+            self.before.copy_(weight)
+        return logits
+
+
+def overflowing(config: ModelConfig) -> nn.Module:
+    return Overflowing(**config.options)
+
+
+class Stalling(nn.Module):
+    """Sleeps for a long time in one forward pass of one rank."""
+
+    def __init__(self, config: ModelConfig, rank: int, step: int) -> None:
+        super().__init__()
+        self.network = mlp.build(config)
+        self.left = step if int(os.environ["RANK"]) == rank else -1
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        if self.left == 0:
+            time.sleep(1000)
+        self.left -= self.training
+        return self.network(numeric, categorical)
+
+
+def stalling(config: ModelConfig) -> nn.Module:
+    return Stalling(dataclasses.replace(config, options={}), **config.options)

@@ -25,7 +25,7 @@ class Ranks:
         return self.rank == 0
 
 
-def join_ranks() -> Ranks:
+def join_ranks(timeout: timedelta = COLLECTIVE_TIMEOUT) -> Ranks:
     """Join the process group that torch.distributed.run describes; alone where there is none.
 
     NCCL where every rank has a GPU of its own, gloo on CPUs otherwise. The group lives as long as the
@@ -39,7 +39,7 @@ def join_ranks() -> Ranks:
         torch.cuda.set_device(device)
     if world_size == 1:
         return Ranks(rank=0, world_size=1, device=device)
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=COLLECTIVE_TIMEOUT)
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timeout)
     return Ranks(rank=dist.get_rank(), world_size=world_size, device=device)
 
 

@@ -57,9 +57,9 @@ class Trainer:
         self.batches = self.train.batch_count(self.config.batch_size)
         torch.manual_seed(job.seed)
         self.network = build_network(job.model).to(ranks.device)
-        self.classifier = TabularModel(self.network, positive_weight=self.positive_weight).to(
-            ranks.device
-        )
+        self.classifier = TabularModel(
+            self.network, job.model, positive_weight=self.positive_weight
+        ).to(ranks.device)
         self.parallel = parallelize(self.network, ranks)
         self.optimizer = build_optimizer(
             self.network, self.config.learning_rate, self.config.weight_decay

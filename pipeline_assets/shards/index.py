@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline_assets.shards.errors import ShardError
+from pipeline_assets.shards.remote import RemoteFolder, is_remote
+
 FORMAT_VERSION = 1
 INDEX_FILE = "index.json"
 SPLITS = ("train", "validation", "test")
 UNDIVIDED = "all"
 """The one split of a partition's shards: which part its rows play depends on the training date."""
-
-
-class ShardError(Exception):
-    """Shards that are missing, damaged or of another format; the message names the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,13 +125,37 @@ class ShardIndex:
         )
 
 
-def load_index(folder: str | Path) -> ShardIndex:
-    """Read `index.json` of a local folder (or the file itself). Raises `ShardError`."""
-    path = Path(folder)
-    path = path / INDEX_FILE if path.is_dir() else path
+def load_index(place: str | Path, storage_options: dict[str, Any] | None = None) -> ShardIndex:
+    """Read `index.json`.
+
+    Args:
+        place: the folder that it is in, or the file itself: a local path, or any fsspec URI.
+        storage_options: of fsspec, for a URI.
+
+    Raises:
+        ShardError: it is not there, cannot be read, or is no index.
+    """
     try:
-        return ShardIndex.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return ShardIndex.from_dict(json.loads(_read(place, storage_options)))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ShardError(f"{place} is not a shard index: {error}") from None
+
+
+def folder_of(place: str | Path) -> str:
+    """The folder of an index, given that folder or the file; a path or a URI, as `load_index` takes it."""
+    text = str(place)
+    if is_remote(text):
+        return text.removesuffix(f"/{INDEX_FILE}").rstrip("/")
+    path = Path(text.removeprefix("file://"))
+    return str(path if path.is_dir() else path.parent)
+
+
+def _read(place: str | Path, storage_options: dict[str, Any] | None) -> bytes:
+    folder = folder_of(place)
+    if is_remote(folder):
+        return RemoteFolder(folder, storage_options).read(INDEX_FILE)
+    path = Path(folder) / INDEX_FILE if Path(folder) == Path(place) else Path(place)
+    try:
+        return path.read_bytes()
     except FileNotFoundError:
         raise ShardError(f"no shard index at {path}: materialise tensor_shards first") from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ShardError(f"{path} is not a shard index: {error}") from None

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -61,7 +60,7 @@ def find_damaged(job: TrainingJob, ranks: Ranks, heartbeat: Heartbeat) -> LeftOu
     """
     if not job.verify_shards:
         return LeftOut()
-    index, folder = load_index(job.shards), Path(job.shards)
+    index, folder = load_index(job.shards), job.shards
     checked = [shard for shard in index.shards if shard.split in SPLITS]
     damaged = torch.zeros(len(checked), dtype=torch.int64)
     first = int(os.environ.get("LOCAL_RANK", "0"))
@@ -78,7 +77,7 @@ def find_damaged(job: TrainingJob, ranks: Ranks, heartbeat: Heartbeat) -> LeftOu
     return LeftOut(shards=shards, reasons=tuple(_reason(folder, job, shard) for shard in shards))
 
 
-def _reason(folder: Path, job: TrainingJob, shard: Shard) -> str:
+def _reason(folder: str, job: TrainingJob, shard: Shard) -> str:
     try:
         verify_shard(folder, load_index(job.shards), shard)
     except ShardError as error:

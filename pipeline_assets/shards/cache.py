@@ -1,0 +1,176 @@
+"""Shards of an object store on this machine's disk: each downloaded once, whatever reads it.
+
+    <folder>/shards/<SHA-256>.safetensors   whole and verified
+    <folder>/partial/<SHA-256>              a download that goes on, or was interrupted
+    <folder>/leases/<process>-<random>      the shards that a reader uses; see `lease`
+
+Shards are found by their hash, so equal shards of several versions, runs and lakes are stored once.
+All ranks and runs of a node may use one folder at the same time; locks are those of the kernel
+(`flock`), so nothing stays locked when a process is killed.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pipeline_assets.shards.download import complete, sha256_of
+from pipeline_assets.shards.index import Shard, ShardError
+from pipeline_assets.shards.lease import Lease, leased
+from pipeline_assets.shards.remote import RemoteFolder
+
+FOLDER_VARIABLE = "PIPELINE_SHARD_CACHE"
+SIZE_VARIABLE = "PIPELINE_SHARD_CACHE_GIB"
+_SHARE_OF_DISK = 0.8
+
+
+class ShardCache:
+    """A cache of shards.
+
+    Args:
+        folder: on a local disk; by default the variable `PIPELINE_SHARD_CACHE`, or
+            `pipeline_assets/shards` in the user's cache folder.
+        max_bytes: bound of what is kept, least recently used shards go first; by default
+            `PIPELINE_SHARD_CACHE_GIB`, or four fifths of the disk's space that is free or the cache's.
+
+    Raises:
+        ShardError: `PIPELINE_SHARD_CACHE_GIB` is no positive number.
+    """
+
+    def __init__(self, folder: str | Path | None = None, max_bytes: int | None = None) -> None:
+        self.folder = Path(folder or os.environ.get(FOLDER_VARIABLE) or _users()).expanduser()
+        self._max_bytes = max_bytes if max_bytes is not None else _bytes_from_environment()
+
+    def lease(self, shards: Collection[Shard]) -> Lease:
+        """Reserve room for shards, and keep them until the lease is closed or this process ends.
+
+        What no lease names makes room, the least recently used first.
+
+        Raises:
+            ShardError: with what other readers use they are larger than the cache may be, or the folder
+                cannot be written.
+        """
+        own = {shard.sha256: shard.bytes for shard in shards}
+        try:
+            for name in ("shards", "partial", "leases"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            with self._locked():
+                others = leased(self.folder / "leases")
+                self._make_room(own, others)
+                lease = Lease(self.folder / "leases", own)
+        except OSError as error:
+            raise self._unusable(error) from None
+        for shard in shards:
+            with suppress(FileNotFoundError):
+                os.utime(self.path(shard))
+        return lease
+
+    def path(self, shard: Shard) -> Path:
+        """Where a shard is, or will be."""
+        return self.folder / "shards" / f"{shard.sha256}.safetensors"
+
+    def fetch(self, shard: Shard, source: RemoteFolder, *, wait: bool = True) -> Path | None:
+        """Return the path of a leased shard, downloaded if it is not there.
+
+        Args:
+            shard: which.
+            source: the folder that its `file` is relative to.
+            wait: where another process is downloading it, wait for that; otherwise return None.
+
+        Raises:
+            ShardError: it cannot be downloaded, is not what the index says, or the disk is full.
+        """
+        target = self.path(shard)
+        partial = self.folder / "partial" / shard.sha256
+        while not target.exists():
+            # Unbuffered: closing must not try to write again what the disk has refused.
+            with partial.open("ab+", buffering=0) as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                except BlockingIOError:
+                    return None
+                # Whoever had the lock has published the file, or given it up.
+                if not _is_same(file.fileno(), partial):
+                    continue
+                if target.exists():
+                    partial.unlink()
+                    continue
+                try:
+                    complete(file, shard, source)
+                    partial.replace(target)
+                except OSError as error:
+                    raise self._unusable(error) from None
+        return target
+
+    def verify(self, shard: Shard) -> None:
+        """Hash a shard again if it is there; drop it where its content is not what the index says."""
+        target = self.path(shard)
+        with suppress(FileNotFoundError):
+            if sha256_of(target) != shard.sha256:
+                target.unlink()
+
+    def _make_room(self, own: dict[str, int], others: dict[str, int]) -> None:
+        kept = []
+        for path in (*(self.folder / "shards").iterdir(), *(self.folder / "partial").iterdir()):
+            # A download that ends meanwhile is renamed; its shard is in a lease.
+            with suppress(FileNotFoundError):
+                found = path.stat()
+                kept.append((found.st_mtime, found.st_size, path))
+        held = sum(size for _, size, _ in kept)
+        bound = self._max_bytes
+        if bound is None:
+            bound = int((shutil.disk_usage(self.folder).free + held) * _SHARE_OF_DISK)
+        reserved = others | own
+        needed = sum(reserved.values())
+        if needed > bound:
+            used = needed - sum(own.values())
+            also = f", other readers use {used:,} more" if used > 0 else ""
+            raise ShardError(
+                f"these shards have {sum(own.values()):,} bytes{also}; the shard cache {self.folder} may "
+                f"hold {bound:,}: raise {SIZE_VARIABLE}, or set {FOLDER_VARIABLE} to a larger disk"
+            )
+        free = [item for item in kept if item[2].name.removesuffix(".safetensors") not in reserved]
+        excess = needed + sum(size for _, size, _ in free) - bound
+        for _, size, path in sorted(free):
+            if excess <= 0:
+                break
+            path.unlink(missing_ok=True)
+            excess -= size
+
+    def _unusable(self, error: OSError) -> ShardError:
+        return ShardError(
+            f"the shard cache {self.folder} cannot be written: {error}; free space there, or set "
+            f"{FOLDER_VARIABLE} to a folder on another local disk"
+        )
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self.folder / "lock").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _is_same(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _users() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "pipeline_assets" / "shards"
+
+
+def _bytes_from_environment() -> int | None:
+    text = os.environ.get(SIZE_VARIABLE)
+    if not text:
+        return None
+    try:
+        gib = float(text)
+    except ValueError:
+        gib = 0.0
+    if not gib > 0:
+        raise ShardError(f"{SIZE_VARIABLE} is {text!r}; it must be a positive number of GiB")
+    return int(gib * 2**30)

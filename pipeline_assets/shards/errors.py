@@ -1,0 +1,7 @@
+"""The error of this package. Nothing else belongs here."""
+
+from pipeline_assets.credentials import ErrorWithoutCredentials
+
+
+class ShardError(ErrorWithoutCredentials):
+    """Shards that are missing, damaged or of another format; the message names the file."""

@@ -1,0 +1,82 @@
+"""Where the shards of an index are, if not beside it: a small file, `sources.json`, next to `index.json`.
+
+The index itself says nothing of places, so the order of samples is the same wherever the shards lie.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline_assets.shards.cache import ShardCache
+from pipeline_assets.shards.index import Shard, ShardError
+from pipeline_assets.shards.remote import RemoteFolder, is_remote
+
+SOURCES_FILE = "sources.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Folders at URIs, and the cache that their shards go through."""
+
+    folders: Mapping[str, RemoteFolder]
+    """First part of the files' names in the index to the folder that the rest is relative to; "" for all
+    other files."""
+    cache_folder: str | None = None
+    """Folder of the cache on every node; None for the default of `ShardCache`."""
+    cache_bytes: int | None = None
+    """Bound of the cache; None for the default of `ShardCache`."""
+
+    @classmethod
+    def of(cls, folder: str, storage_options: dict[str, Any] | None = None) -> "Sources | None":
+        """The sources of a folder: itself if it is a URI, else what its `sources.json` says.
+
+        Args:
+            folder: a local path, or any fsspec URI.
+            storage_options: of fsspec, for a URI.
+
+        Returns None for a local folder without `sources.json`: it holds its shards.
+
+        Raises:
+            ShardError: `sources.json` is damaged.
+        """
+        if is_remote(folder):
+            return cls(folders={"": RemoteFolder(folder, storage_options)})
+        path = Path(folder) / SOURCES_FILE
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            folders = {name: RemoteFolder(**place) for name, place in data["folders"].items()}
+            return cls(
+                folders=folders, cache_folder=data["cache_folder"], cache_bytes=data["cache_bytes"]
+            )
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ShardError(f"{path} is damaged: {error!r}") from None
+
+    def write(self, folder: Path) -> None:
+        """Write `sources.json` into a folder."""
+        data = {
+            "folders": {
+                name: {"uri": place.uri, "storage_options": place.storage_options}
+                for name, place in self.folders.items()
+            },
+            "cache_folder": self.cache_folder,
+            "cache_bytes": self.cache_bytes,
+        }
+        text = json.dumps(data, indent=1, sort_keys=True)
+        (folder / SOURCES_FILE).write_text(text, encoding="utf-8")
+
+    @property
+    def cache(self) -> ShardCache:
+        """The cache of this node."""
+        return ShardCache(self.cache_folder, self.cache_bytes)
+
+    def locate(self, shard: Shard) -> tuple[Shard, RemoteFolder] | None:
+        """The shard with its `file` relative to the folder that it is in; None if it is in no source."""
+        first, _, rest = shard.file.partition("/")
+        if first and first in self.folders:
+            return dataclasses.replace(shard, file=rest), self.folders[first]
+        return (shard, self.folders[""]) if "" in self.folders else None

@@ -1,9 +1,9 @@
 """Checkpoints: safetensors and JSON in a folder that appears by one rename, named by a pointer.
 
-`torch.distributed.checkpoint` keeps its metadata as a pickle, which this project stores nowhere; with
-replicated parameters one rank holds the whole state anyway. The position in the data is one integer,
-the number of global batches done, so that any number of ranks can continue. When to save, and doing it
-beside the training, is in `checkpoint_writer`.
+`torch.distributed.checkpoint` keeps its metadata as a pickle, which this project stores nowhere. Sharded
+parameters are gathered, and the position in the data is one integer, the number of global batches done,
+so that any number of ranks can continue, replicated or sharded. When to save, and doing it beside the
+training, is in `checkpoint_writer`.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from pipeline_assets.training.files import json_bytes, write_atomically
+from pipeline_assets.training.parallelize import placed_like, whole
 
 POINTER = "current.json"
 KEPT = 2
@@ -41,6 +42,8 @@ class TrainingState:
     """One entry per epoch, timings included."""
     reloads: list[dict[str, Any]] = field(default_factory=list)
     """One entry per return to an earlier state after a loss that was not finite."""
+    loss_scale: dict[str, float] = field(default_factory=dict)
+    """State of the loss scaling; empty without."""
     epoch_losses: list[float] = field(default_factory=list)
     """Of the unfinished epoch: sum of row losses, per rank."""
     epoch_rows: int = 0
@@ -71,17 +74,36 @@ class TrainingState:
 
 
 def snapshot(
-    network: nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, Tensor]
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    best: dict[str, Tensor],
+    *,
+    keep: bool,
 ) -> dict[str, Tensor]:
-    """Return copies in host memory of all tensors that training goes on from.
+    """Return copies in host memory of all tensors that training goes on from, sharded ones in one piece.
 
-    `best` is not copied where it lies on the host: nothing writes to it.
+    A collective. `best` is not copied where it lies on the host: nothing writes to it.
+
+    Args:
+        network: as it is trained.
+        optimizer: of its parameters.
+        best: weights of the best epoch.
+        keep: false on ranks that only take part; they get nothing.
     """
-    tensors = {f"model/{name}": _copy(t) for name, t in network.state_dict().items()}
+    tensors = {f"model/{name}": tensor for name, tensor in network.state_dict().items()}
     for name, parameter in network.named_parameters():
         for key, value in optimizer.state[parameter].items():
-            tensors[f"optimizer/{name}/{key}"] = _copy(value)
-    return tensors | {f"best/{name}": t.detach().cpu().contiguous() for name, t in best.items()}
+            tensors[f"optimizer/{name}/{key}"] = value
+    copies: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        gathered = whole(tensor.detach())
+        if keep:
+            copies[name] = gathered.to("cpu", copy=True, memory_format=torch.contiguous_format)
+    for name, tensor in best.items():
+        gathered = whole(tensor.detach())
+        if keep:
+            copies[f"best/{name}"] = gathered.cpu().contiguous()
+    return copies
 
 
 def write_checkpoint(
@@ -165,16 +187,14 @@ def restore(
     tensors: dict[str, Tensor], network: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
     """Put a checkpoint's tensors into network and optimiser; return the best weights."""
-    network.load_state_dict(_below(tensors, "model/"))
+    held = network.state_dict()
+    weights = _below(tensors, "model/")
+    network.load_state_dict({k: placed_like(v, held[k]) for k, v in weights.items()})
     for name, parameter in network.named_parameters():
         found = _below(tensors, f"optimizer/{name}/")
         # AdamW keeps its step counter on the CPU unless it is fused; load as the parameter lies.
-        optimizer.state[parameter] = {key: v.to(parameter.device) for key, v in found.items()}
+        optimizer.state[parameter] = {k: placed_like(v, parameter) for k, v in found.items()}
     return _below(tensors, "best/")
-
-
-def _copy(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

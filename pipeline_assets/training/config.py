@@ -162,6 +162,15 @@ class TrainingConfig:
     max_reloads: int = 3
     on_damaged_shard: Literal["fail", "skip"] = "fail"
     deterministic: bool = True
+    precision: Precision = "float32"
+    compile: bool = False
+    gradient_accumulation: int = 1
+    """Micro-batches of a global batch."""
+    parallelism: Parallelism = "ddp"
+    ddp_static_graph: bool = False
+    ddp_bucket_cap_mb: float | None = None
+    """MiB; None leaves it to torch."""
+    ddp_gradient_as_bucket_view: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,8 @@ from pipeline_assets.training.tasks import UNSCALED, TargetScale
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 FORMAT_VERSION = 1
-_BATCH_ROWS = 8192
+BATCH_ROWS = 8192
+"""Rows that `TabularModel.predict` gives the network at a time."""
 
 
 class TabularModel(nn.Module):
@@ -83,8 +84,8 @@ class TabularModel(nn.Module):
         self.eval()
         device = self.logit_offset.device
         out = np.empty((len(numeric), *self.output_shape), dtype=np.float32)
-        for start in range(0, len(numeric), _BATCH_ROWS):
-            rows = slice(start, start + _BATCH_ROWS)
+        for start in range(0, len(numeric), BATCH_ROWS):
+            rows = slice(start, start + BATCH_ROWS)
             values = np.require(numeric[rows], np.float32, ["C", "W"])
             hashes = np.require(categorical[rows], np.int64, ["C", "W"])
             predicted = self(

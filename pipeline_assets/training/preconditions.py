@@ -2,10 +2,14 @@
 
 from pipeline_assets.shards.index import ShardIndex
 from pipeline_assets.training.config import TrainingError, TrainingJob
+from pipeline_assets.training.parallelize import check_parallelism
+from pipeline_assets.training.tasks import check_task
 
 
 def check_trainable(job: TrainingJob, index: ShardIndex) -> None:
     """Raise `TrainingError` where this training would fail, or mean nothing, later."""
+    check_task(job.model, job.training)
+    check_parallelism(job.training)
     preprocessor = job.model.preprocessor
     for kind, configured, held in (
         ("numeric", tuple(f.name for f in preprocessor.numeric), index.numeric),
@@ -20,7 +24,7 @@ def check_trainable(job: TrainingJob, index: ShardIndex) -> None:
         rows, positives = index.split_rows[split], index.positives(split)
         if rows == 0:
             raise TrainingError(f"the {split} split has no rows; nothing to train with")
-        if positives in (0, rows):
+        if job.model.task == "binary" and positives in (0, rows):
             only = "negative" if positives == 0 else "positive"
             raise TrainingError(
                 f"all {rows:,} rows of the {split} split are {only}: there is nothing to tell apart. "

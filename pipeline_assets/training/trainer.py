@@ -6,31 +6,30 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline_assets.shards.index import load_index
-from pipeline_assets.shards.reader import Batch, ShardReader
+from pipeline_assets.shards.reader import ShardReader
 from pipeline_assets.training.checkpoint import TrainingState, snapshot
 from pipeline_assets.training.checkpoint_writer import Cadence, CheckpointWriter
 from pipeline_assets.training.config import TrainingError, TrainingJob
 from pipeline_assets.training.damaged_shards import find_damaged
 from pipeline_assets.training.epoch_sums import EpochSums
 from pipeline_assets.training.heartbeat import Heartbeat
+from pipeline_assets.training.losses import RowLosses
 from pipeline_assets.training.metrics import is_better, validation_scores
 from pipeline_assets.training.model import TabularModel, build_network, save_model
-from pipeline_assets.training.models.layers import set_row_keys
-from pipeline_assets.training.not_finite import NotFinite, not_finite
-from pipeline_assets.training.optimizer import build_optimizer
-from pipeline_assets.training.parallelize import Ranks, gather_rows, parallelize, wait_for_all
+from pipeline_assets.training.not_finite import NotFinite
+from pipeline_assets.training.parallelize import Ranks, wait_for_all, whole
+from pipeline_assets.training.precision import set_precision
 from pipeline_assets.training.preconditions import check_trainable, positive_weight
 from pipeline_assets.training.progress import Progress
 from pipeline_assets.training.resuming import go_back, resume
 from pipeline_assets.training.schedule import learning_rate_share
-from pipeline_assets.training.seeding import seed_generators
-
-_VALIDATION_ROWS = 8192
+from pipeline_assets.training.step import TrainingStep
+from pipeline_assets.training.tasks import check_labels, target_scale
+from pipeline_assets.training.validating import validation_predictions
 
 
 class Trainer:
@@ -44,6 +43,9 @@ class Trainer:
         self.ranks = ranks
         self.progress = progress
         self.heartbeat = heartbeat
+        note = set_precision(self.config.precision, ranks.device)
+        if note is not None:
+            progress.say(note)
         self.left_out = find_damaged(job, ranks, heartbeat)
         for note in self.left_out.notes(load_index(job.shards).split_rows):
             progress.say(note)
@@ -53,20 +55,17 @@ class Trainer:
             ShardReader(job.shards, split, leave_out=self.left_out.files)
             for split in ("train", "validation")
         )
+        for reader in (self.train, self.validation):
+            check_labels(job.model, reader)
         self.positive_weight = positive_weight(job, self.index)
+        self.target = target_scale(job.model, self.train)
         self.batches = self.train.batch_count(self.config.batch_size)
         torch.manual_seed(job.seed)
         self.network = build_network(job.model).to(ranks.device)
-        self.classifier = TabularModel(
-            self.network, job.model, positive_weight=self.positive_weight
-        ).to(ranks.device)
-        self.parallel = parallelize(self.network, ranks)
-        self.optimizer = build_optimizer(
-            self.network, self.config.learning_rate, self.config.weight_decay
-        )
-        self.loss = nn.BCEWithLogitsLoss(
-            reduction="none", pos_weight=torch.tensor(self.positive_weight, device=ranks.device)
-        )
+        scales = {"positive_weight": self.positive_weight, "target": self.target}
+        self.model = TabularModel(self.network, job.model, **scales).to(ranks.device)
+        losses = RowLosses(job.model, job.training, **scales).to(ranks.device)
+        self.step = TrainingStep(job, ranks, self.network, losses)
         self.state = TrainingState(fingerprint=job.fingerprint(self.index.hash))
         self.best: dict[str, Tensor] = {}
         self.checkpoints = CheckpointWriter(Path(job.checkpoints))
@@ -82,17 +81,17 @@ class Trainer:
                 except NotFinite as fault:
                     self._go_back(fault)
             self.checkpoints.wait()
-            if self.ranks.leads:
-                self._save()
+            self._save()
         wait_for_all(self.ranks)
         return self.state.history
 
     def _resume(self) -> None:
         folder, fingerprint = Path(self.job.checkpoints), self.state.fingerprint
-        parts = self.network, self.optimizer, self.ranks, self.progress
+        parts = self.network, self.step.optimizer, self.ranks, self.progress
         found = resume(folder, fingerprint, *parts)
         if found is not None:
             self.state, self.best = found
+            self.step.precision.restore(self.state.loss_scale)
         elif self.config.on_not_finite == "reload":
             self._checkpoint()
 
@@ -100,8 +99,9 @@ class Trainer:
         """After a loss that is not finite: to the last state at the end of an epoch, or an error."""
         self.checkpoints.wait()
         folder = Path(self.job.checkpoints)
-        parts = self.network, self.optimizer, self.ranks, self.progress
+        parts = self.network, self.step.optimizer, self.ranks, self.progress
         self.state, self.best = go_back(fault, self.config, self.state, folder, *parts)
+        self.step.precision.restore(self.state.loss_scale)
         self.cadence = Cadence(self.config.checkpoint_seconds, self.ranks)
         # A resume from an older one would forget this reload.
         self._checkpoint()
@@ -110,7 +110,7 @@ class Trainer:
         sums = EpochSums(self.state, self.ranks)
         done = self.state.position % self.batches
         self.progress.start_epoch(epoch + 1, self.train.rows, self.state.epoch_rows)
-        self.parallel.train()
+        self.step.parallel.train()
         for batch in self.train.batches(
             self.config.batch_size,
             seed=self.job.seed,
@@ -120,7 +120,11 @@ class Trainer:
             start_batch=done,
         ):
             self.heartbeat.batch(epoch + 1, batch.index)
-            sums.add(self._step(batch, epoch), batch.rows.row_id)
+            step = self.state.position
+            loss = self.step.update(
+                batch, epoch=epoch + 1, step=step, rate=self._learning_rate(step)
+            )
+            sums.add(loss, batch.rows.row_id)
             self.state.position += 1
             self.progress.advance(batch.global_rows)
             if batch.index + 1 < self.batches and self.cadence.due(
@@ -135,31 +139,6 @@ class Trainer:
         scores = self.validate()
         self._judge(epoch, scores, time.perf_counter() - started)
 
-    def _step(self, batch: Batch, epoch: int) -> Tensor:
-        """One update; return this rank's sum of row losses, f64."""
-        numeric, categorical, label, row_id = (
-            torch.from_numpy(array).to(self.ranks.device, non_blocking=True) for array in batch.rows
-        )
-        step = self.state.position
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(step)
-        # Models may use torch's generators: their state is a function of the step, so a resume has it.
-        seed_generators(self.job.seed, step, self.ranks.rank, self.ranks.device)
-        set_row_keys(self.network, row_id, step, self.job.seed)
-        logits = self.parallel(numeric, categorical)
-        losses = self._row_losses(logits, label)
-        # Ranks may hold unequal parts: sums over rows, divided by the rows of all, are right for any
-        # partition; the factor undoes the mean over ranks.
-        total = losses.sum() * (self.ranks.world_size / batch.global_rows)
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
-        # The norm is that of the mean over ranks: all see a fault in the same step, before the update.
-        if not torch.isfinite(norm):
-            raise not_finite(batch, epoch + 1, losses.detach(), self.ranks)
-        self.optimizer.step()
-        return losses.detach().sum(dtype=torch.float64)
-
     def _learning_rate(self, step: int) -> float:
         """Of a step; lower after each reload."""
         share = learning_rate_share(
@@ -168,27 +147,18 @@ class Trainer:
         lowered = self.config.reload_rate_factor ** len(self.state.reloads)
         return self.config.learning_rate * share * lowered
 
-    def _row_losses(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Return losses [n]; members of an ensemble are trained each on its own, by their mean."""
-        if logits.ndim == 1:
-            return self.loss(logits, label)
-        return self.loss(logits, label[:, None].expand_as(logits)).mean(dim=1)
-
     def validate(self) -> dict[str, float]:
-        """Score the validation split, each rank a contiguous part of it."""
-        self.parallel.eval()
-        probability, label = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
-        for rows in self.validation.iter_blocks(
-            _VALIDATION_ROWS, rank=self.ranks.rank, world_size=self.ranks.world_size
-        ):
-            probability.append(self.classifier.predict_proba(rows.numeric, rows.categorical))
-            label.append(rows.label)
-            self.heartbeat.validating(self.state.position // self.batches)
-        labels, probabilities = (
-            gather_rows(torch.from_numpy(np.concatenate(parts)).to(self.ranks.device), self.ranks)
-            for parts in (label, probability)
+        """Score the validation split."""
+        epoch = self.state.position // self.batches
+        self.step.parallel.train(False)
+        label, predicted = validation_predictions(
+            self.model,
+            self.validation,
+            self.ranks,
+            in_step=self.step.parallel.is_sharded,
+            on_block=lambda: self.heartbeat.validating(epoch),
         )
-        return validation_scores(labels.cpu().numpy(), probabilities.cpu().numpy())
+        return validation_scores(label, predicted, self.job.model)
 
     def _judge(self, epoch: int, scores: dict[str, float], validation_seconds: float) -> None:
         """Note the epoch, keep the best weights, decide whether to stop, checkpoint."""
@@ -234,20 +204,26 @@ class Trainer:
     def _checkpoint(self) -> None:
         """Save; all ranks come here together, the leading one writes."""
         started = time.perf_counter()
+        self.state.loss_scale = self.step.precision.state()
+        tensors = snapshot(self.network, self.step.optimizer, self.best, keep=self.ranks.leads)
         if self.ranks.leads:
-            tensors = snapshot(self.network, self.optimizer, self.best)
             self.checkpoints.submit(self.state, tensors)
         cost = time.perf_counter() - started
         self.state.checkpoint_seconds += cost
         self.cadence.saved(cost)
 
     def _save(self) -> None:
+        """Write the artefact; all ranks come here together, the leading one writes."""
+        weights = {name: whole(tensor) for name, tensor in self.best.items()}
+        if not self.ranks.leads:
+            return
         left_out = self.left_out.entries()
         save_model(
             Path(self.job.output),
-            weights=self.best,
+            weights=weights,
             config=self.job.model,
             positive_weight=self.positive_weight,
+            target=self.target,
             extra={
                 "training": dataclasses.asdict(self.config),
                 "seed": self.job.seed,

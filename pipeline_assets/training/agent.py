@@ -39,14 +39,16 @@ def main(job_path: str) -> int:
         f"--nnodes={config.nnodes}",
         f"--max-restarts={config.max_restarts}",
     ]
-    if config.rdzv_endpoint is None:
-        # One node: no name of this host needs to resolve.
+    endpoint = config.rdzv_endpoint
+    if endpoint is None or endpoint.rpartition(":")[0] in ("127.0.0.1", "localhost"):
+        # All on this machine: no name of it needs to resolve.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        arguments += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
         arguments += ["--local-addr=127.0.0.1"]
+    if endpoint is None:
+        arguments += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
     else:
-        arguments += [f"--rdzv-backend={config.rdzv_backend}"]
-        arguments += [f"--rdzv-endpoint={config.rdzv_endpoint}", "--rdzv-id=pipeline_assets"]
+        arguments += [f"--rdzv-backend={config.rdzv_backend}", f"--rdzv-endpoint={endpoint}"]
+        arguments += ["--rdzv-id=pipeline_assets"]
     try:
         run.main([*arguments, "--module", "pipeline_assets.training.worker", job_path])
     except ChildFailedError as error:

@@ -18,6 +18,8 @@ FOLDER = "PIPELINE_HEARTBEATS"
 DUMP_SIGNAL = signal.SIGUSR1
 _LAYOUT = struct.Struct("<qdqq")
 _STARTING, _VALIDATING = -2, -1
+_IMPORT_SECONDS = 60.0
+"""Allowed for imports, which pass without a sign of life, on top of the watchdog's time."""
 
 
 class Heartbeat:
@@ -39,7 +41,7 @@ class Heartbeat:
         # Open for as long as the process lives: the handler writes to its descriptor.
         self._stacks = path.with_name(f"stacks-{rank}.txt").open("wb")
         faulthandler.register(DUMP_SIGNAL, file=self._stacks, all_threads=True)
-        self._note(0, _STARTING)
+        self._note(0, _STARTING, time.monotonic() + _IMPORT_SECONDS)
 
     def starting(self) -> None:
         """Something was done before the first batch."""
@@ -53,9 +55,10 @@ class Heartbeat:
         """Some of the validation after an epoch (from 1) was done."""
         self._note(epoch, _VALIDATING)
 
-    def _note(self, epoch: int, batch: int) -> None:
+    def _note(self, epoch: int, batch: int, at: float | None = None) -> None:
         if self._memory is not None:
-            _LAYOUT.pack_into(self._memory, 0, os.getpid(), time.monotonic(), epoch, batch)
+            moment = time.monotonic() if at is None else at
+            _LAYOUT.pack_into(self._memory, 0, os.getpid(), moment, epoch, batch)
 
 
 @dataclass(frozen=True, kw_only=True)

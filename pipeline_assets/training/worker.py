@@ -2,6 +2,7 @@
 
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 from pipeline_assets.training.config import TrainingError, TrainingJob
@@ -10,6 +11,7 @@ from pipeline_assets.training.processes import die_with_parent
 
 ERROR_FILE = "error.txt"
 AGENT_PID = "PIPELINE_AGENT_PID"
+_LATER_SECONDS = 60.0
 
 
 def main(job_path: str) -> int:
@@ -24,7 +26,7 @@ def main(job_path: str) -> int:
     try:
         train(job, heartbeat)
     except (TrainingError, ShardError) as error:
-        _leave_message(Path(job.output) / ERROR_FILE, str(error))
+        leave_message(Path(job.output) / ERROR_FILE, str(error))
         return 1
     except RuntimeError as error:
         # Another rank has died, before or after all had met; why it did is that rank's to say.
@@ -54,14 +56,17 @@ def train(job: TrainingJob, heartbeat: Heartbeat | None = None) -> None:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.use_deterministic_algorithms(job.training.deterministic)
     Path(job.output).mkdir(parents=True, exist_ok=True)
-    ranks = join_ranks()
+    # The launcher's watchdog has more to say about a rank that hangs than the ranks that wait for it.
+    heartbeat = heartbeat or Heartbeat()
+    ranks = join_ranks(timedelta(seconds=job.launch.timeout_seconds + _LATER_SECONDS))
+    heartbeat.starting()
     with Progress(
         Path(job.output),
         max_epochs=job.training.max_epochs,
         monitor=job.training.monitor,
         active=ranks.leads,
     ) as progress:
-        trainer = Trainer(job, ranks, progress, heartbeat or Heartbeat())
+        trainer = Trainer(job, ranks, progress, heartbeat)
         parameters = sum(p.numel() for p in trainer.network.parameters())
         progress.say(
             f"training on {trainer.train.rows:,} rows, {parameters:,} parameters, "
@@ -70,7 +75,7 @@ def train(job: TrainingJob, heartbeat: Heartbeat | None = None) -> None:
         trainer.run()
 
 
-def _leave_message(path: Path, text: str) -> None:
+def leave_message(path: Path, text: str) -> None:
     """Ranks fail together, for the same reason: the first to say so is enough."""
     try:
         with path.open("x", encoding="utf-8") as file:

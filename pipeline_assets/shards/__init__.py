@@ -5,7 +5,7 @@ features is `features/`; what a model does with a batch is `training/`. Nothing 
 """
 
 from pipeline_assets.shards.cache import ShardCache
-from pipeline_assets.shards.composing import PartitionShards, compose_index
+from pipeline_assets.shards.composing import PartitionShards, compose_index, refer_to_index
 from pipeline_assets.shards.errors import ShardError
 from pipeline_assets.shards.hashing import MISSING, hash_categories
 from pipeline_assets.shards.index import Shard, ShardIndex, load_index
@@ -30,6 +30,7 @@ __all__ = [
     "compose_index",
     "hash_categories",
     "load_index",
+    "refer_to_index",
     "shuffle_quality",
     "write_shard",
     "write_shards",

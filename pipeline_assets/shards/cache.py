@@ -17,7 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline_assets.shards.download import complete, sha256_of
-from pipeline_assets.shards.index import Shard, ShardError
+from pipeline_assets.shards.errors import ShardError
+from pipeline_assets.shards.index import Shard
 from pipeline_assets.shards.lease import Lease, leased
 from pipeline_assets.shards.remote import RemoteFolder
 
@@ -41,7 +42,8 @@ class ShardCache:
 
     def __init__(self, folder: str | Path | None = None, max_bytes: int | None = None) -> None:
         self.folder = Path(folder or os.environ.get(FOLDER_VARIABLE) or _users()).expanduser()
-        self._max_bytes = max_bytes if max_bytes is not None else _bytes_from_environment()
+        self.max_bytes = max_bytes if max_bytes is not None else _bytes_from_environment()
+        """None: a share of the disk."""
 
     def lease(self, shards: Collection[Shard]) -> Lease:
         """Reserve room for shards, and keep them until the lease is closed or this process ends.
@@ -119,7 +121,7 @@ class ShardCache:
                 found = path.stat()
                 kept.append((found.st_mtime, found.st_size, path))
         held = sum(size for _, size, _ in kept)
-        bound = self._max_bytes
+        bound = self.max_bytes
         if bound is None:
             bound = int((shutil.disk_usage(self.folder).free + held) * _SHARE_OF_DISK)
         reserved = others | own

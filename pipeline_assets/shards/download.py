@@ -5,7 +5,8 @@ import os
 from io import FileIO
 from pathlib import Path
 
-from pipeline_assets.shards.index import Shard, ShardError
+from pipeline_assets.shards.errors import ShardError
+from pipeline_assets.shards.index import Shard
 from pipeline_assets.shards.remote import RemoteFolder
 
 PIECE_BYTES = 8 << 20

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline_assets.shards.index import Shard, ShardError
+from pipeline_assets.shards.errors import ShardError
+from pipeline_assets.shards.index import Shard
 
 _DTYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 

@@ -97,7 +97,10 @@ def _persistently(read: Callable[[], T], path: str) -> T:
         except Exception as error:
             if attempt == ATTEMPTS or not _may_pass(error):
                 tried = f" after {attempt} attempts" if attempt > 1 else ""
-                raise ShardError(f"cannot read {path}{tried}: {_reason(error)}") from error
+                message = f"cannot read {path}{tried}: {_reason(error)}"
+                # File systems quote parts of a URI that are no URI themselves.
+                user, at, _ = path.partition("://")[2].partition("/")[0].rpartition("@")
+                raise ShardError(message.replace(user, "…") if at else message) from error
         pause = FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)
         time.sleep(pause * random.uniform(0.5, 1.5))
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_assets.shards.cache import ShardCache
-from pipeline_assets.shards.index import Shard, ShardError
+from pipeline_assets.shards.errors import ShardError
+from pipeline_assets.shards.index import Shard
 from pipeline_assets.shards.remote import RemoteFolder, is_remote
 
 SOURCES_FILE = "sources.json"

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save
 
+from pipeline_assets.shards.errors import ShardError
 from pipeline_assets.shards.index import (
     INDEX_FILE,
     SPLITS,
     UNDIVIDED,
     Shard,
-    ShardError,
     ShardIndex,
 )
 

@@ -6,7 +6,7 @@ features is `features/`; what a model does with a batch is `training/`. Nothing 
 
 from pipeline_assets.shards.cache import ShardCache
 from pipeline_assets.shards.composing import PartitionShards, compose_index, refer_to_index
-from pipeline_assets.shards.errors import ShardError
+from pipeline_assets.shards.errors import DamagedShard, ShardError
 from pipeline_assets.shards.hashing import MISSING, hash_categories
 from pipeline_assets.shards.index import Shard, ShardIndex, load_index
 from pipeline_assets.shards.mapped import Rows
@@ -18,6 +18,7 @@ from pipeline_assets.shards.writer import write_shard, write_shards
 __all__ = [
     "MISSING",
     "Batch",
+    "DamagedShard",
     "PartitionShards",
     "Rows",
     "Shard",

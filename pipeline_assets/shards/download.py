@@ -5,7 +5,7 @@ import os
 from io import FileIO
 from pathlib import Path
 
-from pipeline_assets.shards.errors import ShardError
+from pipeline_assets.shards.errors import DamagedShard
 from pipeline_assets.shards.index import Shard
 from pipeline_assets.shards.remote import RemoteFolder
 
@@ -23,8 +23,8 @@ def complete(file: FileIO, shard: Shard, source: RemoteFolder) -> None:
         source: the folder that its `file` is relative to.
 
     Raises:
-        ShardError: the shard cannot be read, or has another size or hash than the index says; the file
-            is emptied then.
+        ShardError: the shard cannot be read.
+        DamagedShard: it has another size or hash than the index says; the file is emptied.
         OSError: the file cannot be written.
     """
     resumed = _download(file, shard, source)
@@ -36,7 +36,7 @@ def complete(file: FileIO, shard: Shard, source: RemoteFolder) -> None:
         found = sha256_of(file)
     if found != shard.sha256:
         file.truncate(0)
-        raise ShardError(
+        raise DamagedShard(
             f"shard {source.path(shard.file)} is corrupted: its SHA-256 is {found}, the index says "
             f"{shard.sha256}: materialise tensor_shards again"
         )
@@ -62,7 +62,7 @@ def _download(file: FileIO, shard: Shard, source: RemoteFolder) -> bool:
         piece = source.read(shard.file, at, min(at + PIECE_BYTES, shard.bytes))
         if not piece:
             file.truncate(0)
-            raise ShardError(
+            raise DamagedShard(
                 f"shard {source.path(shard.file)} has {at} bytes, the index says {shard.bytes}: "
                 "materialise tensor_shards again"
             )

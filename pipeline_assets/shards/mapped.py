@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline_assets.shards.errors import ShardError
+from pipeline_assets.shards.errors import DamagedShard, ShardError
 from pipeline_assets.shards.index import Shard
 
 _DTYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
@@ -87,16 +87,16 @@ def check_file(path: Path, shard: Shard, *, verify: bool = False) -> None:
     try:
         size = path.stat().st_size
         if size != shard.bytes:
-            raise ShardError(f"shard {path} has {size} bytes, the index says {shard.bytes}")
+            raise DamagedShard(f"shard {path} has {size} bytes, the index says {shard.bytes}")
         if verify:
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
             if found != shard.sha256:
-                raise ShardError(
+                raise DamagedShard(
                     f"shard {path} is corrupted: its SHA-256 is not the one in the index"
                 )
     except FileNotFoundError:
-        raise ShardError(f"shard {path} is missing: materialise tensor_shards again") from None
+        raise DamagedShard(f"shard {path} is missing: materialise tensor_shards again") from None
     except OSError as error:
         raise ShardError(f"shard {path} cannot be read: {error}") from None
 
@@ -111,7 +111,7 @@ def _read_header(
         found = {name: (header[name]["dtype"], tuple(header[name]["shape"])) for name in expected}
         offsets = [8 + length + header[name]["data_offsets"][0] for name in expected]
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise ShardError(f"shard {path} has a damaged header: {error!r}") from None
+        raise DamagedShard(f"shard {path} has a damaged header: {error!r}") from None
     if found != expected:
-        raise ShardError(f"shard {path} holds {found}, the index says {expected}")
+        raise DamagedShard(f"shard {path} holds {found}, the index says {expected}")
     return offsets

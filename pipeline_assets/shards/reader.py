@@ -178,7 +178,8 @@ def verify_shard(folder: str | Path, index: ShardIndex, shard: Shard) -> None:
     """Re-hash one file; one at a URI is downloaded first, unless the cache holds it.
 
     Raises:
-        ShardError: it is missing, or not what the index says.
+        DamagedShard: it is missing, or not what the index says.
+        ShardError: it cannot be read.
     """
     place = folder_of(folder)
     opened = OpenShards(

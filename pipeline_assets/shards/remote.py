@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline_assets.shards.errors import ShardError
+from pipeline_assets.shards.errors import DamagedShard, ShardError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -100,7 +100,8 @@ def _persistently(read: Callable[[], T], path: str) -> T:
                 message = f"cannot read {path}{tried}: {_reason(error)}"
                 # File systems quote parts of a URI that are no URI themselves.
                 user, at, _ = path.partition("://")[2].partition("/")[0].rpartition("@")
-                raise ShardError(message.replace(user, "…") if at else message) from error
+                kind = DamagedShard if isinstance(error, FileNotFoundError) else ShardError
+                raise kind(message.replace(user, "…") if at else message) from error
         pause = FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)
         time.sleep(pause * random.uniform(0.5, 1.5))
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from pipeline_assets.shards.index import Shard, ShardError, load_index
+from pipeline_assets.shards.errors import DamagedShard
+from pipeline_assets.shards.index import Shard, load_index
 from pipeline_assets.shards.reader import verify_shard
 from pipeline_assets.training.config import TrainingJob
 from pipeline_assets.training.heartbeat import Heartbeat
@@ -56,7 +57,7 @@ def find_damaged(job: TrainingJob, ranks: Ranks, heartbeat: Heartbeat) -> LeftOu
     damaged on one node is left out on all.
 
     Raises:
-        ShardError: a shard is damaged and the policy is to fail; it is named.
+        ShardError: a shard is damaged and the policy is to fail, or cannot be read; it is named.
     """
     if not job.verify_shards:
         return LeftOut()
@@ -67,7 +68,7 @@ def find_damaged(job: TrainingJob, ranks: Ranks, heartbeat: Heartbeat) -> LeftOu
     for at in range(first, len(checked), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))):
         try:
             verify_shard(folder, index, checked[at])
-        except ShardError:
+        except DamagedShard:
             if job.training.on_damaged_shard == "fail":
                 raise
             damaged[at] = 1
@@ -80,6 +81,6 @@ def find_damaged(job: TrainingJob, ranks: Ranks, heartbeat: Heartbeat) -> LeftOu
 def _reason(folder: str, job: TrainingJob, shard: Shard) -> str:
     try:
         verify_shard(folder, load_index(job.shards), shard)
-    except ShardError as error:
+    except DamagedShard as error:
         return str(error)
     return f"shard {shard.file} is damaged on another node"

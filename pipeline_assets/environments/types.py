@@ -75,6 +75,25 @@ class TrainingPlacement(Settings):
     all its processes are kept."""
 
 
+class TuningPlacement(Settings):
+    """Where the trials of a study run."""
+
+    ray_address: str | None = Field(default=None, pattern=r"^[^:/]+:\d+$|^\[[^/]+\]:\d+$")
+    """`host:port` of a Ray cluster that this machine belongs to, with a home that all its machines see at the
+    same path; None starts Ray on this machine alone."""
+
+
+class ShardCacheSettings(Settings):
+    """Where training keeps shards of a lake on an object store; each node downloads a shard once."""
+
+    folder: str | None = None
+    """A folder on a local disk of every node, relative to the home; None for `PIPELINE_SHARD_CACHE`, or the
+    user's cache folder."""
+    max_gib: float | None = Field(default=None, gt=0)
+    """Bound in GiB, least recently used shards go first; None for `PIPELINE_SHARD_CACHE_GIB`, or a share of
+    the disk. A training set must fit."""
+
+
 class AlertSettings(Settings):
     """Where alerts go."""
 
@@ -97,6 +116,10 @@ class Environment(Settings):
     """Tracking and registry."""
     training: TrainingPlacement = TrainingPlacement()
     """Training processes."""
+    tuning: TuningPlacement = TuningPlacement()
+    """Trials of a search for settings."""
+    shard_cache: ShardCacheSettings = ShardCacheSettings()
+    """Shards of a lake on an object store."""
     alerts: AlertSettings = AlertSettings()
     """Alerts."""
     executor: Literal["in_process", "multiprocess"] = "in_process"

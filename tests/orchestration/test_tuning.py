@@ -1,0 +1,223 @@
+"""tuning_study on a small use case: trials in MLflow, what is published, and a model made of the best."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from pipeline_assets.orchestration.tracking import Tracking
+from pipeline_assets.orchestration.trial_runs import TrialRuns
+from pipeline_assets.registry import RegistryError, prepare_store
+from pipeline_assets.tuning.trials import Trial
+from tests.orchestration.conftest import Project, failure_text
+from tests.orchestration.tiny_use_case import at_home, published_project, write_project
+
+UPSTREAM = (
+    "raw", "validated", "rejected", "features", "feature_statistics", "tensor_shards",
+)  # fmt: skip
+TUNING: dict[str, Any] = {
+    "trials": 4,
+    "space": {
+        "training.learning_rate": {"loguniform": [0.0001, 0.1]},
+        "model.options.hidden": {"choice": [[4], [16]]},
+    },
+}
+LOG: Any = dg.get_dagster_logger()
+
+
+def store_of(project: Project) -> MlflowClient:
+    return MlflowClient(tracking_uri=f"sqlite:///{project.home}/data/mlflow/mlflow.db")
+
+
+@pytest.fixture(scope="module")
+def studied(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Project, dg.ExecuteInProcessResult]]:
+    """The data and one study of four trials."""
+    with published_project(tmp_path_factory.mktemp("tuning"), assets=UPSTREAM) as project:
+        project.edit(lambda attributes: attributes.update(tuning=TUNING))
+        result = project.run("tuning")
+        assert result.success, failure_text(result)
+        yield project, result
+
+
+def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
+    [event] = result.asset_materializations_for_node(f"tiny__{asset}")
+    return {name: entry.value for name, entry in event.metadata.items()}
+
+
+@pytest.mark.heavy
+def test_the_study_shows_its_trials_and_publishes_the_best(
+    studied: tuple[Project, dg.ExecuteInProcessResult],
+) -> None:
+    project, result = studied
+    version = project.current("tuning_study")
+    trials, best = version.read_json("trials.json"), version.read_json("best.json")
+    assert [trial["number"] for trial in trials] == [1, 2, 3, 4]
+    # The first trial has the settings of the YAML where they are in the space; [8] is not.
+    assert all(trial["settings"]["model.options.hidden"] in ([4], [16]) for trial in trials)
+    assert all(1 <= len(trial["scores"]) <= 3 for trial in trials)
+    scores = {trial["number"]: max(trial["scores"]) for trial in trials}
+    assert best["score"] == max(scores.values()) == scores[best["trial"]]
+    assert best["settings"] == trials[best["trial"] - 1]["settings"]
+    shown = metadata_of(result, "tuning_study")
+    assert shown["trials"] == 4 and shown["best_trial"] == best["trial"]
+    assert shown["validation_roc_auc"] == best["score"]
+    assert shown["trials_table"].count("\n") == 1 + 4
+    assert "data:image/png;base64," in shown["parallel_coordinates"]
+    assert "data:image/png;base64," in shown["importance"]
+    assert sorted(file.path for file in version.files("plots/")) == [
+        "plots/importance.png", "plots/parallel_coordinates.png",
+    ]  # fmt: skip
+    # A study that is complete is not continued: the next execution is a new one.
+    assert not list((project.home / "data" / "tuning" / "tiny").glob("*/trials.jsonl"))
+
+
+@pytest.mark.heavy
+def test_each_trial_is_a_child_of_the_mlflow_run(
+    studied: tuple[Project, dg.ExecuteInProcessResult],
+) -> None:
+    project, result = studied
+    store = store_of(project)
+    parent = metadata_of(result, "tuning_study")["mlflow_run_id"]
+    assert store.get_run(parent).data.tags["dagster_run_id"] == result.run_id
+    children = children_of(store, parent)
+    published = project.current("tuning_study").read_json("trials.json")
+    assert [run.info.run_name for run in children] == [f"trial {n}" for n in (1, 2, 3, 4)]
+    for run, trial in zip(children, published):
+        assert run.info.status == "FINISHED"
+        rate = run.data.params["training.learning_rate"]
+        assert float(rate) == trial["settings"]["training.learning_rate"]
+        history = store.get_metric_history(run.info.run_id, "validation_roc_auc")
+        assert [item.value for item in history] == trial["scores"]
+
+
+@pytest.mark.heavy
+def test_a_model_is_made_of_the_best_settings_when_the_spec_says_so(
+    studied: tuple[Project, dg.ExecuteInProcessResult],
+) -> None:
+    project, _ = studied
+    model = [dg.AssetKey(["tiny", "trained_model"])]
+    best = project.current("tuning_study").read_json("best.json")["settings"]
+
+    def trained() -> Any:
+        result = project.run(asset_selection=model)
+        assert result.success, failure_text(result)
+        return project.current("trained_model")
+
+    declared = trained()
+    assert declared.read_json("config.json")["training"]["learning_rate"] == 0.02
+    assert "tuning_study" not in declared.manifest.upstream
+    project.edit(lambda attributes: attributes["tuning"].update(use_best=True))
+    tuned = trained()
+    config = tuned.read_json("config.json")
+    assert config["training"]["learning_rate"] == best["training.learning_rate"]
+    assert config["model"]["options"]["hidden"] == best["model.options.hidden"]
+    assert config["model"]["options"]["embedding_dim"] == 2
+    assert tuned.data_version != declared.data_version
+    study = project.current("tuning_study").data_version
+    assert tuned.manifest.upstream["tuning_study"] == study
+    assert tuned.manifest.metadata["ancestors"]["tuning_study"]["data_version"] == study
+
+
+def test_the_study_is_upstream_of_the_model_and_in_the_whole_chain_only_if_it_is_used(
+    tmp_path: Path,
+) -> None:
+    file = write_project(tmp_path)
+    for use_best in (False, True):
+        with at_home(tmp_path), dg.DagsterInstance.ephemeral(str(tmp_path)) as instance:
+            project = Project(home=tmp_path, file=file, instance=instance)
+            tuning = {**TUNING, "use_best": use_best}
+            project.edit(partial(dict.update, tuning=tuning))
+            graph = project.definitions().resolve_asset_graph()
+            study = dg.AssetKey(["tiny", "tuning_study"])
+            upstream = graph.get(dg.AssetKey(["tiny", "trained_model"])).parent_keys
+            assert (study in upstream) == use_best
+            jobs = {
+                name: set(project.definitions().resolve_job_def(f"tiny_{name}").asset_layer.selected_asset_keys)
+                for name in ("full", "retrain", "tuning")
+            }  # fmt: skip
+            assert (study in jobs["full"]) == use_best
+            assert study not in jobs["retrain"] and jobs["tuning"] == {study}
+
+
+def children_of(store: MlflowClient, parent: str) -> list[Run]:
+    """By number of the trial."""
+    experiment = store.get_run(parent).info.experiment_id
+    found = store.search_runs([experiment], f"tags.mlflow.parentRunId = '{parent}'")
+    return sorted(found, key=lambda run: int(run.data.tags["tuning.trial"]))
+
+
+@pytest.fixture
+def begin_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Begins an MLflow run as a Dagster run does; returns its tracking."""
+    write_project(tmp_path)
+    with at_home(tmp_path):
+
+        def begin() -> Tracking:
+            tracking = Tracking(dg.build_init_resource_context(), "tiny")
+            prepare_store(tracking.tracking_uri, experiment="tiny")
+            store = MlflowClient(tracking_uri=tracking.tracking_uri)
+            experiment = store.get_experiment_by_name("tiny")
+            assert experiment is not None
+            run = store.create_run(experiment.experiment_id)
+            tracking.__dict__["run_id"] = run.info.run_id
+            return tracking
+
+        yield begin
+
+
+def trial(number: int, **facts: Any) -> Trial:
+    made = {
+        "settings": {"training.learning_rate": 0.1},
+        "outcome": "completed",
+        "scores": (0.7, 0.8),
+    }
+    return Trial(number=number, began=1e9, seconds=5.0, **{**made, **facts})
+
+
+def test_a_continued_study_takes_over_the_runs_of_the_killed_one(begin_run: Any) -> None:
+    killed = begin_run()
+    runs = TrialRuns(killed, "study", "roc_auc", LOG)
+    runs.add(trial(1))
+    runs.add(trial(2, outcome="failed", scores=(), message="loss is NaN"))
+    store = MlflowClient(tracking_uri=killed.tracking_uri)
+    before = [run.info.run_id for run in children_of(store, killed.run_id)]
+    again = begin_run()
+    runs = TrialRuns(again, "study", "roc_auc", LOG)
+    for over in (trial(1), trial(2), trial(3)):
+        runs.add(over)
+    runs.finish()
+    assert children_of(store, killed.run_id) == []
+    children = children_of(store, again.run_id)
+    assert [run.info.run_id for run in children][:2] == before and len(children) == 3
+    assert [run.info.status for run in children] == ["FINISHED", "FAILED", "FINISHED"]
+    assert children[1].data.tags["tuning.message"] == "loss is NaN"
+    other = TrialRuns(begin_run(), "another study", "roc_auc", LOG)
+    other.add(trial(1))
+    assert len(children_of(store, again.run_id)) == 3
+
+
+def test_a_lost_mlflow_server_gets_the_trials_later(
+    begin_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking = begin_run()
+    runs = TrialRuns(tracking, "study", "roc_auc", LOG)
+    log = TrialRuns._log_trial
+
+    def away(*_: Any) -> None:
+        raise RegistryError("the MLflow server was lost")
+
+    monkeypatch.setattr(TrialRuns, "_log_trial", away)
+    runs.add(trial(1))
+    with pytest.raises(RegistryError, match="was lost"):
+        runs.finish()
+    monkeypatch.setattr(TrialRuns, "_log_trial", log)
+    runs.add(trial(2))
+    store = MlflowClient(tracking_uri=tracking.tracking_uri)
+    assert len(children_of(store, tracking.run_id)) == 2

@@ -30,14 +30,16 @@ def validation_predictions(
     label_shape = model.output_shape if model.task == "multilabel" else ()
     label = [np.empty((0, *label_shape), np.float32)]
     predicted = [np.empty((0, *model.output_shape), np.float32)]
-    calls = 0
-    for rows in reader.iter_blocks(BATCH_ROWS, rank=ranks.rank, world_size=ranks.world_size):
+    part = {"rank": ranks.rank, "world_size": ranks.world_size}
+    missing = 0
+    if in_step:
+        calls = sum(1 for _ in reader.iter_blocks(BATCH_ROWS, **part))
+        missing = most_of_ranks(calls, ranks) - calls
+    for rows in reader.iter_blocks(BATCH_ROWS, **part):
         predicted.append(model.predict(rows.numeric, rows.categorical))
         label.append(rows.label)
-        calls += 1
         on_block()
-    if in_step:
-        _call_again(model, reader, most_of_ranks(calls, ranks) - calls)
+    _call_again(model, reader, missing)
     gathered = [
         gather_rows(torch.from_numpy(np.concatenate(parts)).to(ranks.device), ranks)
         for parts in (label, predicted)
@@ -47,7 +49,7 @@ def validation_predictions(
 
 @torch.no_grad()
 def _call_again(model: TabularModel, reader: ShardReader, times: int) -> None:
-    """Call the model with no rows: this rank has fewer blocks than another."""
+    """Call the model with no rows, as this rank has fewer blocks than another."""
     device = model.logit_offset.device
     numeric = torch.empty(0, len(reader.index.numeric), device=device)
     categorical = torch.empty(0, len(reader.index.categorical), dtype=torch.int64, device=device)

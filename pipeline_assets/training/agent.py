@@ -32,7 +32,7 @@ def main(job_path: str) -> int:
     gpus = torch.cuda.device_count()
     processes = config.processes if config.processes != "auto" else gpus or 2
     os.environ[AGENT_PID] = str(os.getpid())
-    os.environ["OMP_NUM_THREADS"] = str(max(1, available_cores() // processes))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // processes)))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     arguments = [
         f"--nproc-per-node={processes}",

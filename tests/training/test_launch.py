@@ -16,7 +16,6 @@ from pipeline_assets.training.config import TrainingJob
 from tests.training.processes import after_epochs, all_gone, family_of, finish, workers
 
 Start = Callable[[TrainingJob], subprocess.Popen[str]]
-FILES = ("model.safetensors", "config.json", "history.json")
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]
 
 
@@ -27,57 +26,22 @@ def long_job(make_job) -> Callable[..., TrainingJob]:  # type: ignore[no-untyped
 
 
 def test_ranks_give_the_same_model(make_job, start: Start) -> None:  # type: ignore[no-untyped-def]
-    # 401 rows in batches of 100: the last holds one row, so one of three ranks has none.
-    jobs = [make_job(processes=ranks, rows=401, batch_size=100) for ranks in (1, 2, 2, 3)]
+    # 401 rows in batches of 100: the last holds one row, so three of four ranks have none.
+    jobs = [make_job(processes=ranks, rows=401, batch_size=100) for ranks in (1, 2, 4)]
     said = [finish(start(job)) for job in jobs]
     assert "2 x cpu" in said[1]
-    one, two, again, three = (load_file(Path(job.output) / FILES[0]) for job in jobs)
-    for other in (two, three):
+    one, *others = (load_file(Path(job.output) / "model.safetensors") for job in jobs)
+    for other in others:
         for name, tensor in one.items():
             np.testing.assert_allclose(other[name], tensor, atol=2e-6, err_msg=name)
-    for name in FILES:
-        assert (Path(jobs[1].output) / name).read_bytes() == (
-            Path(jobs[2].output) / name
-        ).read_bytes()
-    assert all(np.array_equal(two[name], again[name]) for name in two)
+    alone, *together = (losses(job) for job in jobs)
+    for curve in together:
+        assert curve == pytest.approx(alone, rel=1e-6)
 
 
-def test_a_killed_rank_is_restarted_and_changes_nothing(long_job, start: Start) -> None:  # type: ignore[no-untyped-def]
-    undisturbed, job = long_job(), long_job(max_restarts=1)
-    finish(start(undisturbed))
-    process = start(job)
-    family = family_of(process, 2)
-    after_epochs(job, 5)
-    workers(family)[1].kill()
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
-    assert "resumed " in out
-    for name in FILES:
-        assert (Path(undisturbed.output) / name).read_bytes() == (
-            Path(job.output) / name
-        ).read_bytes()
-    assert all_gone(family)
-
-
-@pytest.mark.parametrize("victim", ["launcher", "agent"])
-def test_a_kill_leaves_no_orphans_and_a_rerun_the_same_weights(  # type: ignore[no-untyped-def]
-    long_job, start: Start, victim: str
-) -> None:
-    undisturbed, job = long_job(), long_job()
-    finish(start(undisturbed))
-    process = start(job)
-    family = family_of(process, 2)
-    after_epochs(job, 4)
-    (family[0] if victim == "launcher" else family[1]).kill()
-    process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert all_gone(family)
-    assert not (Path(job.output) / FILES[0]).exists()
-    assert "resumed " in finish(start(job))
-    for name in FILES:
-        assert (Path(undisturbed.output) / name).read_bytes() == (
-            Path(job.output) / name
-        ).read_bytes()
+def losses(job: TrainingJob) -> list[float]:
+    history = json.loads((Path(job.output) / "history.json").read_text())
+    return [entry["train_loss"] for entry in history["epochs"]]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

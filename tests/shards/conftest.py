@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline_assets.shards import ShardIndex, write_shard
-from tests.shards.s3_server import S3Server
+from tests.shards.s3_server import S3Server, s3_server
 
 MakeShards = Callable[..., Path]
 
@@ -51,20 +51,7 @@ def make_shards(tmp_path: Path) -> MakeShards:
 
 
 @pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    """An S3 server that the environment points to, as it would to a real one."""
-    from s3fs import S3FileSystem
-
-    server = S3Server()
-    for name, value in {
-        "AWS_ENDPOINT_URL": server.url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    # fsspec keeps file systems by their arguments, whatever the environment was.
-    S3FileSystem.clear_instance_cache()
-    yield server
-    S3FileSystem.clear_instance_cache()
-    server.stop()
+def s3() -> Iterator[S3Server]:
+    """An S3 server that the environment points to."""
+    with s3_server() as server:
+        yield server

@@ -1,13 +1,16 @@
 """A real S3 server (moto) in a thread, on this machine only, that notes requests and fails on demand."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from s3fs import S3FileSystem
 from werkzeug.serving import make_server
 
 
@@ -65,3 +68,23 @@ class S3Server:
         code = {403: "AccessDenied", 500: "InternalError", 503: "SlowDown"}[status]
         start(f"{status} {code}", [("Content-Type", "application/xml")])
         return [f"<Error><Code>{code}</Code><Message>on demand</Message></Error>".encode()]
+
+
+@contextmanager
+def s3_server() -> Iterator[S3Server]:
+    """A server that the environment points to, as it would to a real one."""
+    server = S3Server()
+    # fsspec keeps file systems by their arguments, whatever the environment was.
+    S3FileSystem.clear_instance_cache()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ENDPOINT_URL": server.url,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            patch.setenv(name, value)
+        yield server
+    S3FileSystem.clear_instance_cache()
+    server.stop()

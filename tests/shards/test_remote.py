@@ -6,6 +6,7 @@ import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from pipeline_assets.shards import (
 from tests.shards.s3_server import Request, S3Server
 
 MakeShards = Callable[..., Path]
-SMALL = {"block_rows": 16, "window_rows": 64}
+SMALL: dict[str, Any] = {"block_rows": 16, "window_rows": 64}
 
 READ = """
 import sys

@@ -22,8 +22,8 @@ UNDIVIDED = "all"
 class Shard:
     """One safetensors file, rows in ascending order of `row_id`.
 
-    Tensors: `numeric` f32 [rows, F], `categorical` i64 [rows, C], `label` f32 [rows], `row_id` i64
-    [rows].
+    Tensors: `numeric` f32 [rows, F], `categorical` i64 [rows, C], `label` f32 [rows] (or [rows, labels]
+    where the index names labels), `row_id` i64 [rows].
     """
 
     file: str
@@ -50,6 +50,9 @@ class ShardIndex:
     """Names of the categorical features, in the order of the tensor's columns."""
     shards: tuple[Shard, ...]
     format_version: int = FORMAT_VERSION
+    labels: tuple[str, ...] = ()
+    """Names of the labels of a multi-label set, in the order of the tensor's columns; empty: one label,
+    without a column axis."""
 
     def split(self, name: str) -> tuple[Shard, ...]:
         """Shards of a split, in order. Raises `ShardError` for a split that has no rows."""
@@ -104,7 +107,8 @@ class ShardIndex:
             "schema": {
                 "numeric": {"dtype": "float32", "features": list(self.numeric)},
                 "categorical": {"dtype": "int64", "features": list(self.categorical)},
-                "label": {"dtype": "float32"},
+                "label": {"dtype": "float32"}
+                | ({"labels": list(self.labels)} if self.labels else {}),
                 "row_id": {"dtype": "int64"},
             },
             "shards": [dataclasses.asdict(shard) for shard in self.shards],
@@ -121,6 +125,7 @@ class ShardIndex:
         return cls(
             numeric=tuple(data["schema"]["numeric"]["features"]),
             categorical=tuple(data["schema"]["categorical"]["features"]),
+            labels=tuple(data["schema"]["label"].get("labels", ())),
             shards=tuple(Shard(**shard) for shard in data["shards"]),
         )
 

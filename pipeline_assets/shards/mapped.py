@@ -23,7 +23,7 @@ class Rows(NamedTuple):
     categorical: np.ndarray
     """int64 [n, C], hashes, 0 for missing."""
     label: np.ndarray
-    """float32 [n]."""
+    """float32 [n], or [n, labels] of a multi-label set."""
     row_id: np.ndarray
     """int64 [n]."""
 
@@ -36,12 +36,15 @@ class MappedShard:
         shard: what the index says.
         numeric: columns of `numeric`.
         categorical: columns of `categorical`.
+        labels: columns of `label`; 0 where it has no such axis.
 
     Raises:
         ShardError: the file is missing, damaged or of another shape; it is named.
     """
 
-    def __init__(self, path: Path, shard: Shard, numeric: int, categorical: int) -> None:
+    def __init__(
+        self, path: Path, shard: Shard, numeric: int, categorical: int, labels: int
+    ) -> None:
         # Reading beyond the end of a map kills the process.
         check_file(path, shard)
         try:
@@ -52,7 +55,7 @@ class MappedShard:
         expected = {
             "numeric": ("F32", (shard.rows, numeric)),
             "categorical": ("I64", (shard.rows, categorical)),
-            "label": ("F32", (shard.rows,)),
+            "label": ("F32", (shard.rows, labels) if labels else (shard.rows,)),
             "row_id": ("I64", (shard.rows,)),
         }
         self._offsets = _read_header(self._map, path, expected)

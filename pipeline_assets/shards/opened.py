@@ -40,7 +40,7 @@ class OpenShards:
         verify: bool,
         cache: ShardCache | None,
     ) -> None:
-        self._columns = len(index.numeric), len(index.categorical)
+        self._columns = len(index.numeric), len(index.categorical), len(index.labels)
         self._shards = shards
         self._folder = folder
         self._maps: OrderedDict[int, MappedShard] = OrderedDict()

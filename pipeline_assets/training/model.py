@@ -48,6 +48,7 @@ class TabularModel(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
+        self.config = config
         self.task = config.task
         self.output_shape = config.output_shape
         for name, value in (

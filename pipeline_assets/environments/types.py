@@ -65,14 +65,22 @@ class TrainingPlacement(Settings):
     nnodes: str = Field(default="1", pattern=r"^\d+(:\d+)?$")
     """Number of nodes, or `min:max` for elastic runs."""
     rdzv_endpoint: str | None = None
-    """`host:port` where the nodes meet; not needed for one node."""
+    """`host:port` where the nodes meet, a free port of one of them; not needed for one node."""
     rdzv_backend: str = "c10d"
     """Rendezvous backend."""
     max_restarts: int = Field(default=0, ge=0)
     """Restarts of the worker group within one launch."""
     timeout_seconds: float = Field(default=600.0, gt=0)
     """Seconds without progress of any process of a node after which the training is ended; the stacks of
-    all its processes are kept."""
+    all its processes are kept. Also how long nodes wait for each other at the start."""
+
+    @model_validator(mode="after")
+    def _nodes_know_where_to_meet(self) -> "TrainingPlacement":
+        if int(self.nnodes.rpartition(":")[2]) > 1 and not self.rdzv_endpoint:
+            raise ValueError(
+                f"nnodes {self.nnodes} needs `rdzv_endpoint: host:port`, where the nodes meet"
+            )
+        return self
 
 
 class TuningPlacement(Settings):

@@ -77,6 +77,7 @@ def train(job: TrainingJob, heartbeat: Heartbeat | None = None) -> None:
 
 def leave_message(path: Path, text: str) -> None:
     """Ranks fail together, for the same reason: the first to say so is enough."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)

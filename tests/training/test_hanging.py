@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -56,3 +57,16 @@ def test_a_rank_that_is_stopped(make_job, start: Start) -> None:  # type: ignore
     assert err.count("(its process is stopped)") == 1
     for rank in (0, 1):
         assert "trainer.py" in (Path(job.output) / f"stacks/rank-{rank}.txt").read_text()
+
+
+def test_a_node_that_does_not_come(make_job, start: Start) -> None:  # type: ignore[no-untyped-def]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    job = impatient(make_job(processes=1))
+    launch = dataclasses.replace(job.launch, nnodes="2", rdzv_endpoint=endpoint)
+    process = start(dataclasses.replace(job, launch=launch))
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert f"training failed: 2 nodes did not meet at {endpoint} within 4 seconds" in err
+    assert "Traceback" not in err

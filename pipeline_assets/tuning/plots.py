@@ -14,6 +14,7 @@ from pipeline_assets.evaluation.plot_style import (
 )
 from pipeline_assets.spec import Domain
 from pipeline_assets.training.config import Monitor
+from pipeline_assets.training.metrics import is_better
 from pipeline_assets.tuning.space import Space
 from pipeline_assets.tuning.trials import Trial, best_trial
 
@@ -23,7 +24,7 @@ _TICKS = 5
 def parallel_coordinates(trials: Sequence[Trial], space: Space, monitor: Monitor) -> bytes:
     """Draw each trial as a line across its settings to its score, the best one thick; PNG bytes.
 
-    Trials without a score are left out. Equal trials give equal bytes.
+    The brighter a line, the better its trial. Trials without a score are left out. Equal trials give equal bytes.
     """
     from matplotlib import colormaps
     from matplotlib.collections import LineCollection
@@ -37,11 +38,16 @@ def parallel_coordinates(trials: Sequence[Trial], space: Space, monitor: Monitor
     width = max(7.0, 1.7 * (len(space) + 1))
     figure, axes = new_figure(f"{len(scored)} trials", "", "", (width, 4.8))
     lines, colors, widths = [], [], []
-    colormap, norm = colormaps["viridis"], Normalize(low, low + span)
+    # By rank: most trials come close to the best, and one that diverged would make them all look alike.
+    colormap, norm = colormaps["viridis"], Normalize(0, len(scored) - 1 or 1)
+    worst_first = sorted(scored, key=lambda item: item[1], reverse=is_better(monitor, 0.0, 1.0))
+    ranks = {trial.number: rank for rank, (trial, _) in enumerate(worst_first)}
     for trial, score in sorted(scored, key=lambda item: item[0] is best):
         heights = [_height(domain, trial.settings[name]) for name, domain in space.items()]
         lines.append(list(enumerate([*heights, (score - low) / span])))
-        colors.append(MODEL_COLOR if trial is best else colormap(norm(score), alpha=0.45))
+        colors.append(
+            MODEL_COLOR if trial is best else colormap(norm(ranks[trial.number]), alpha=0.5)
+        )
         widths.append(2.6 if trial is best else 1.0)
     axes.add_collection(LineCollection(lines, colors=colors, linewidths=widths))
     for at, domain in enumerate(space.values()):

@@ -1,6 +1,6 @@
 """Ray for one study: processes of its own on this machine, or a cluster that is there.
 
-On one machine Ray listens on the loopback address only and asks for a token of this session; it sends no usage
+On one machine Ray listens on the loopback address only and asks for a token of this process; it sends no usage
 reports and has no dashboard. Its processes and files are gone when the session ends, also by SIGKILL.
 """
 
@@ -40,6 +40,8 @@ _QUIET = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 _LOOPBACK = "127.0.0.1"
+_TOKEN = secrets.token_hex(16)
+"""Ray keeps the first one that it sees for as long as the process lives."""
 # Ray takes a machine's outer address for the loopback one unless it is told that there are no other machines;
 # the variable has its name from the systems where that is the default.
 _ONE_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
@@ -105,9 +107,11 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
                 folder=folder, cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0)
             )
         finally:
-            ray.shutdown()
-            _restore(handlers)
-            guard.communicate()
+            try:
+                ray.shutdown()
+            finally:
+                _restore(handlers)
+                guard.communicate()
 
 
 def _start(folder: Path) -> None:
@@ -144,7 +148,7 @@ def _variables(*, alone: bool) -> Iterator[None]:
     """Environment variables that Ray reads, for as long as it runs."""
     wanted = {name: os.environ.get(name, value) for name, value in _QUIET.items()}
     if alone:
-        wanted |= _ONE_MACHINE | {"RAY_AUTH_TOKEN": secrets.token_hex(16)}
+        wanted |= _ONE_MACHINE | {"RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN", _TOKEN)}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

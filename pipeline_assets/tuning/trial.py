@@ -11,11 +11,31 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline_assets.training.config import TrainingError, TrainingJob
+import torch
+from ray import tune
+
+from pipeline_assets.training.config import Monitor, TrainingError, TrainingJob
+from pipeline_assets.training.heartbeat import Heartbeat
+from pipeline_assets.training.parallelize import join_ranks
+from pipeline_assets.training.progress import Progress
+from pipeline_assets.training.trainer import Trainer
 from pipeline_assets.tuning.settings import decoded, with_settings
 
 SCORE, BEST, FAILED = "score", "best", "failed"
 """What a trial reports: the epoch's validation score, the best so far, and why it failed."""
+
+
+class Reports(Progress):
+    """Silent, except to Ray Tune, which may end the training by not returning from a report."""
+
+    def __init__(self, output: Path, *, max_epochs: int, monitor: Monitor) -> None:
+        super().__init__(output, max_epochs=max_epochs, monitor=monitor, active=False)
+        self._score = f"validation_{monitor}"
+
+    def end_epoch(self, history: list[dict[str, Any]]) -> None:
+        """Report the last epoch's score and the best one."""
+        kept = next(entry for entry in history if entry["best"])
+        tune.report({SCORE: history[-1][self._score], BEST: kept[self._score]})
 
 
 def run_trial(
@@ -38,23 +58,6 @@ def run_trial(
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if gpus == 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    import torch
-    from ray import tune
-
-    from pipeline_assets.training.heartbeat import Heartbeat
-    from pipeline_assets.training.parallelize import join_ranks
-    from pipeline_assets.training.progress import Progress
-    from pipeline_assets.training.trainer import Trainer
-
-    class Reports(Progress):
-        """Silent, except to Ray Tune, which may end the training by not returning from a report."""
-
-        def end_epoch(self, history: list[dict[str, Any]]) -> None:
-            """Report the last epoch's score and the best one."""
-            name = f"validation_{proposed.training.monitor}"
-            kept = next(entry for entry in history if entry["best"])
-            tune.report({SCORE: history[-1][name], BEST: kept[name]})
-
     proposed = with_settings(TrainingJob.from_dict(job), decoded(config, choices))
     torch.set_num_threads(max(1, int(cpus)))
     torch.use_deterministic_algorithms(proposed.training.deterministic)
@@ -75,7 +78,6 @@ def run_trial(
             Path(proposed.output),
             max_epochs=proposed.training.max_epochs,
             monitor=proposed.training.monitor,
-            active=False,
         )
         try:
             Trainer(proposed, join_ranks(), reports, Heartbeat()).run()

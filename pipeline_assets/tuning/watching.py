@@ -39,6 +39,8 @@ class Watch(Callback):
         """
         self.error: BaseException | None = None
         """What went wrong here or in the listener, the first of it."""
+        self.began: float | None = None
+        """When the first trial began, in seconds of the monotonic clock."""
         self._journal = journal
         self._choices = choices
         self._halving = halving
@@ -54,6 +56,7 @@ class Watch(Callback):
         """Number the trial."""
         settings = decoded(trial.config, self._choices)
         number = self._number(settings)
+        self.began = self.began or time.monotonic()
         self._running[trial.trial_id] = _Running(number, settings)
         self._do(lambda: self._journal.begin(number, settings))
 
@@ -123,8 +126,7 @@ class StudyEnd(Stopper):
     """Ends a study before its last trial: when its time is over, or when it cannot be noted any more."""
 
     def __init__(self, watch: Watch, seconds: float | None) -> None:
-        self._watch = watch
-        self._deadline = None if seconds is None else time.monotonic() + seconds
+        self._watch, self._seconds = watch, seconds
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -139,5 +141,8 @@ class StudyEnd(Stopper):
 
     @property
     def time_is_over(self) -> bool:
-        """Whether the time limit is reached."""
-        return self._deadline is not None and time.monotonic() >= self._deadline
+        """Whether the time limit is reached; starting Ray does not count."""
+        began = self._watch.began
+        if self._seconds is None or began is None:
+            return False
+        return time.monotonic() >= began + self._seconds

@@ -7,13 +7,17 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from pipeline_assets.features.use_cases import load_checked_use_case
+from pipeline_assets.orchestration.definitions import use_case_definitions
 from pipeline_assets.orchestration.tracking import Tracking
 from pipeline_assets.orchestration.trial_runs import TrialRuns
 from pipeline_assets.registry import RegistryError, prepare_store
 from pipeline_assets.tuning.trials import Trial
+from tests.orchestration import timed_use_case
 from tests.orchestration.conftest import Project, failure_text
 from tests.orchestration.tiny_use_case import at_home, published_project, write_project
 
@@ -144,6 +148,27 @@ def test_the_study_is_upstream_of_the_model_and_in_the_whole_chain_only_if_it_is
             }  # fmt: skip
             assert (study in jobs["full"]) == use_best
             assert study not in jobs["retrain"] and jobs["tuning"] == {study}
+
+
+def test_a_use_case_with_training_dates_has_a_study_for_each(tmp_path: Path) -> None:
+    file = tmp_path / "timed" / "defs.yaml"
+    file.parent.mkdir()
+    split = {"train": "14d", "validation": "7d", "test": "7d"}
+    attributes = {**timed_use_case.ATTRIBUTES, "time_split": split}
+    space = {"training.learning_rate": {"loguniform": [0.0001, 0.1]}}
+    attributes["tuning"] = {"space": space, "use_best": True}
+    document = {"type": "pipeline_assets.MLPipeline", "attributes": attributes}
+    file.write_text(yaml.safe_dump(document))
+    definitions: Any = use_case_definitions(load_checked_use_case(file))
+    specs = {spec.key.path[-1]: spec for asset in definitions.assets for spec in asset.specs}
+    study, model = specs["tuning_study"], specs["trained_model"]
+    assert study.partitions_def == model.partitions_def is not None
+    assert study.key in {dep.asset_key for dep in model.deps}
+    rows = {dep.asset_key: dep.partition_mapping for dep in study.deps}
+    shards = dg.AssetKey(["timed", "tensor_shards"])
+    assert rows[shards] == {dep.asset_key: dep.partition_mapping for dep in model.deps}[shards]
+    [job] = [job for job in definitions.jobs if job.name == "timed_tuning"]
+    assert job.partitions_def == study.partitions_def
 
 
 def children_of(store: MlflowClient, parent: str) -> list[Run]:

@@ -174,15 +174,25 @@ class ShardReader:
         )
 
 
-def verify_shard(folder: str | Path, index: ShardIndex, shard: Shard) -> None:
-    """Re-hash one file; one at a URI is downloaded first, unless the cache holds it.
+def verify_shard(
+    folder: str | Path, index: ShardIndex, shard: Shard, *, download: bool = True
+) -> None:
+    """Re-hash one file.
+
+    Args:
+        folder: as for `ShardReader`.
+        index: of the folder.
+        shard: which.
+        download: get one that is at a URI, and not in the cache. Otherwise it passes: it is verified when
+            it is downloaded.
 
     Raises:
-        DamagedShard: it is missing, or not what the index says.
-        ShardError: it cannot be read.
+        ShardError: it is missing, or not what the index says.
     """
     place = folder_of(folder)
-    opened = OpenShards(
-        index, (shard,), folder=place, sources=Sources.of(place), verify=True, cache=None
-    )
+    sources = Sources.of(place)
+    if not download and sources is not None and sources.locate(shard) is not None:
+        sources.cache.verify(shard)
+        return
+    opened = OpenShards(index, (shard,), folder=place, sources=sources, verify=True, cache=None)
     opened[0]

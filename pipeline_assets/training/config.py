@@ -195,7 +195,7 @@ class TrainingJob:
     """One training, as `launch` reads it from JSON."""
 
     shards: str
-    """Folder with `index.json`."""
+    """Folder with `index.json`: a local path, or any fsspec URI."""
     output: str
     """Folder for the model; files appear there when training has finished (metrics while it runs)."""
     checkpoints: str

@@ -64,12 +64,14 @@ def find_damaged(job: TrainingJob, ranks: Ranks, heartbeat: Heartbeat) -> LeftOu
     index, folder = load_index(job.shards), job.shards
     checked = [shard for shard in index.shards if shard.split in SPLITS]
     damaged = torch.zeros(len(checked), dtype=torch.int64)
+    # What is left out must be known before the first batch; what ends the training anyway need not.
+    skip = job.training.on_damaged_shard == "skip"
     first = int(os.environ.get("LOCAL_RANK", "0"))
     for at in range(first, len(checked), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))):
         try:
-            verify_shard(folder, index, checked[at])
+            verify_shard(folder, index, checked[at], download=skip)
         except DamagedShard:
-            if job.training.on_damaged_shard == "fail":
+            if not skip:
                 raise
             damaged[at] = 1
         heartbeat.starting()

@@ -16,6 +16,9 @@ from pipeline_assets.training.models.heads import Head
 from pipeline_assets.training.models.layers import RowDropout
 from pipeline_assets.training.models.options import check_at_least_one, check_share, read_options
 
+_LARGEST = 1e15
+"""Norms square their input, which must not overflow, whatever a row holds."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ResnetOptions(EncoderOptions):
@@ -75,7 +78,7 @@ class Resnet(Encoder):
 
     def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
         """Return outputs f32 [n, *output_shape] from numeric f32 [n, F] and category hashes i64 [n, C]."""
-        stream = self.first(self.encode(numeric, categorical))
+        stream = self.first(self.encode(numeric, categorical).clamp(-_LARGEST, _LARGEST))
         for block in self.blocks:
             stream = block(stream)
         return self.head(torch.relu(self.norm(stream)))

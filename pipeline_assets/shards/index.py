@@ -151,16 +151,20 @@ def folder_of(place: str | Path) -> str:
     text = str(place)
     if is_remote(text):
         return text.removesuffix(f"/{INDEX_FILE}").rstrip("/")
-    path = Path(text.removeprefix("file://"))
+    path = _local_path(place)
     return str(path if path.is_dir() else path.parent)
 
 
 def _read(place: str | Path, storage_options: dict[str, Any] | None) -> bytes:
-    folder = folder_of(place)
-    if is_remote(folder):
-        return RemoteFolder(folder, storage_options).read(INDEX_FILE)
-    path = Path(folder) / INDEX_FILE if Path(folder) == Path(place) else Path(place)
+    if is_remote(str(place)):
+        return RemoteFolder(folder_of(place), storage_options).read(INDEX_FILE)
+    path = _local_path(place)
+    path = path / INDEX_FILE if path.is_dir() else path
     try:
         return path.read_bytes()
     except FileNotFoundError:
         raise ShardError(f"no shard index at {path}: materialise tensor_shards first") from None
+
+
+def _local_path(place: str | Path) -> Path:
+    return Path(str(place).removeprefix("file://"))

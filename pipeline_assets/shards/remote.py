@@ -39,7 +39,7 @@ _LASTING_NUMBERS = {errno.EINVAL, errno.ENOSYS, errno.EPERM, getattr(errno, "ERE
 
 def is_remote(place: str) -> bool:
     """Whether this is the URI of something that is not on a local file system."""
-    return "://" in place and not place.startswith(("file://", "local://"))
+    return "://" in place and not place.startswith("file://")
 
 
 class RemoteFolder:

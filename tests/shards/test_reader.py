@@ -130,6 +130,15 @@ def test_absent_index_and_absent_split(make_shards: Callable[..., Path], tmp_pat
         ShardReader(tmp_path / "nowhere", "train")
 
 
+def test_the_index_itself_and_local_uris_name_the_folder_too(
+    make_shards: Callable[..., Path],
+) -> None:
+    folder = make_shards(50)
+    expected = ShardReader(folder, "train").arrays().row_id
+    for place in (folder / "index.json", f"file://{folder}", f"file://{folder}/index.json"):
+        assert np.array_equal(ShardReader(place, "train").arrays().row_id, expected)
+
+
 def test_no_numeric_or_no_categorical_features(tmp_path: Path) -> None:
     shard = write_shard(
         str(tmp_path / "a.safetensors"),

@@ -16,7 +16,7 @@ import dagster as dg
 from pipeline_assets.lake import Version
 from pipeline_assets.orchestration.partitions import data_partitions, training_dates
 from pipeline_assets.orchestration.stage import WHOLE, StageRun
-from pipeline_assets.shards import PartitionShards, ShardCache, compose_index, refer_to_index
+from pipeline_assets.shards import CacheSettings, PartitionShards, compose_index, refer_to_index
 from pipeline_assets.spec import UseCase
 from pipeline_assets.spec.partitions import partition_keys, partition_name
 from pipeline_assets.spec.training_dates import (
@@ -153,14 +153,14 @@ def training_shards(run: StageRun, folder: Path, roles: Sequence[str]) -> Path:
     return folder / "training_set"
 
 
-def _cache(run: StageRun) -> ShardCache | None:
-    """The cache that the environment names; None for that of the machine that reads the shards."""
+def _cache(run: StageRun) -> CacheSettings:
+    """The cache that the environment names, on every node."""
     environment = run.platform.environment
-    settings = environment.shard_cache
-    if settings.folder is None and settings.max_gib is None:
-        return None
-    folder = None if settings.folder is None else environment.resolve(settings.folder)
-    return ShardCache(folder, None if settings.max_gib is None else int(settings.max_gib * 2**30))
+    folder, gib = environment.shard_cache.folder, environment.shard_cache.max_gib
+    return CacheSettings(
+        folder=None if folder is None else str(environment.resolve(folder)),
+        max_bytes=None if gib is None else int(gib * 2**30),
+    )
 
 
 def combined_versions(ancestors: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -4,7 +4,7 @@ Here belong the format, its writer and the loader that turns shards into batches
 features is `features/`; what a model does with a batch is `training/`. Nothing here imports torch.
 """
 
-from pipeline_assets.shards.cache import ShardCache
+from pipeline_assets.shards.cache import CacheSettings, ShardCache
 from pipeline_assets.shards.composing import PartitionShards, compose_index, refer_to_index
 from pipeline_assets.shards.errors import DamagedShard, ShardError
 from pipeline_assets.shards.hashing import MISSING, hash_categories
@@ -18,6 +18,7 @@ from pipeline_assets.shards.writer import write_shard, write_shards
 __all__ = [
     "MISSING",
     "Batch",
+    "CacheSettings",
     "DamagedShard",
     "PartitionShards",
     "Rows",

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline_assets.shards.download import complete, sha256_of
 from pipeline_assets.shards.errors import ShardError
@@ -25,6 +26,16 @@ from pipeline_assets.shards.remote import RemoteFolder
 FOLDER_VARIABLE = "PIPELINE_SHARD_CACHE"
 SIZE_VARIABLE = "PIPELINE_SHARD_CACHE_GIB"
 _SHARE_OF_DISK = 0.8
+
+
+class CacheSettings(NamedTuple):
+    """Arguments of a `ShardCache`, for machines that are not this one."""
+
+    folder: str | None = None
+    max_bytes: int | None = None
+
+
+DEFAULT_CACHE = CacheSettings()
 
 
 class ShardCache:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from pipeline_assets.shards.cache import ShardCache
+from pipeline_assets.shards.cache import DEFAULT_CACHE, CacheSettings
 from pipeline_assets.shards.errors import ShardError
 from pipeline_assets.shards.index import INDEX_FILE, SPLITS, Shard, ShardIndex, load_index
 from pipeline_assets.shards.remote import RemoteFolder, is_remote
@@ -36,7 +36,7 @@ def compose_index(
     parts: Mapping[str, Sequence[PartitionShards]],
     *,
     copy: bool = False,
-    cache: ShardCache | None = None,
+    cache: CacheSettings = DEFAULT_CACHE,
 ) -> ShardIndex:
     """Make `folder` a folder of shards that a `ShardReader` reads, and return its index.
 
@@ -49,7 +49,7 @@ def compose_index(
         folder: is made; must not hold an index yet.
         parts: split to its partitions, in order.
         copy: copy the files instead of linking to them.
-        cache: for shards at a URI, instead of the default one of the machine that reads them.
+        cache: for shards at a URI, on every machine that reads them.
 
     Raises:
         ShardError: an unknown split, a partition that is given twice, partitions of different columns
@@ -89,7 +89,7 @@ def refer_to_index(
     uri: str,
     storage_options: Mapping[str, Any] | None = None,
     *,
-    cache: ShardCache | None = None,
+    cache: CacheSettings = DEFAULT_CACHE,
 ) -> ShardIndex:
     """Make `folder` a folder from which a `ShardReader` reads the shards at a URI, and return their index.
 
@@ -99,7 +99,7 @@ def refer_to_index(
         folder: is made; must not hold an index yet.
         uri: folder with `index.json`.
         storage_options: of fsspec. They are written into the folder: secrets come from the environment.
-        cache: instead of the default one of the machine that reads the shards.
+        cache: on every machine that reads the shards.
 
     Raises:
         ShardError: the index cannot be read, or the folder holds one already.
@@ -113,15 +113,11 @@ def refer_to_index(
 
 
 def _write(
-    folder: Path, index: ShardIndex, remote: Mapping[str, RemoteFolder], cache: ShardCache | None
+    folder: Path, index: ShardIndex, remote: Mapping[str, RemoteFolder], cache: CacheSettings
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if remote:
-        Sources(
-            folders=remote,
-            cache_folder=str(cache.folder) if cache else None,
-            cache_bytes=cache.max_bytes if cache else None,
-        ).write(folder)
+        Sources(folders=remote, cache_settings=cache).write(folder)
     # Last: a folder with an index is whole.
     text = json.dumps(index.to_dict(), indent=1, sort_keys=True)
     (folder / INDEX_FILE).write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline_assets.shards.cache import ShardCache
+from pipeline_assets.shards.cache import DEFAULT_CACHE, CacheSettings, ShardCache
 from pipeline_assets.shards.errors import ShardError
 from pipeline_assets.shards.index import Shard
 from pipeline_assets.shards.remote import RemoteFolder, is_remote
@@ -25,10 +25,8 @@ class Sources:
     folders: Mapping[str, RemoteFolder]
     """First part of the files' names in the index to the folder that the rest is relative to; "" for all
     other files."""
-    cache_folder: str | None = None
-    """Folder of the cache on every node; None for the default of `ShardCache`."""
-    cache_bytes: int | None = None
-    """Bound of the cache; None for the default of `ShardCache`."""
+    cache_settings: CacheSettings = DEFAULT_CACHE
+    """The cache on every node."""
 
     @classmethod
     def of(cls, folder: str, storage_options: dict[str, Any] | None = None) -> "Sources | None":
@@ -49,9 +47,7 @@ class Sources:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             folders = {name: RemoteFolder(**place) for name, place in data["folders"].items()}
-            return cls(
-                folders=folders, cache_folder=data["cache_folder"], cache_bytes=data["cache_bytes"]
-            )
+            return cls(folders=folders, cache_settings=CacheSettings(**data["cache"]))
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
@@ -64,8 +60,7 @@ class Sources:
                 name: {"uri": place.uri, "storage_options": place.storage_options}
                 for name, place in self.folders.items()
             },
-            "cache_folder": self.cache_folder,
-            "cache_bytes": self.cache_bytes,
+            "cache": self.cache_settings._asdict(),
         }
         text = json.dumps(data, indent=1, sort_keys=True)
         (folder / SOURCES_FILE).write_text(text, encoding="utf-8")
@@ -73,7 +68,7 @@ class Sources:
     @property
     def cache(self) -> ShardCache:
         """The cache of this node."""
-        return ShardCache(self.cache_folder, self.cache_bytes)
+        return ShardCache(*self.cache_settings)
 
     def locate(self, shard: Shard) -> tuple[Shard, RemoteFolder] | None:
         """The shard with its `file` relative to the folder that it is in; None if it is in no source."""

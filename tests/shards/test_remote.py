@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline_assets.shards import (
+    CacheSettings,
     PartitionShards,
     ShardCache,
     ShardError,
@@ -266,7 +267,7 @@ def test_a_training_set_composed_of_partitions_at_uris(
 ) -> None:
     local = make_shards(100, 30)
     uri = upload(s3, local)
-    cache = ShardCache(tmp_path / "cache", 10**9)
+    cache = CacheSettings(folder=str(tmp_path / "cache"), max_bytes=10**9)
     here = compose_index(tmp_path / "here", {"train": [PartitionShards("day", local)]})
     there = compose_index(tmp_path / "there", {"train": [PartitionShards("day", uri)]}, cache=cache)
     assert here.hash == there.hash
@@ -277,6 +278,7 @@ def test_a_training_set_composed_of_partitions_at_uris(
     assert index == load_index(tmp_path / "whole") == load_index(local)
     assert order(ShardReader(tmp_path / "whole", "train")) == order(ShardReader(local, "train"))
     assert len(s3.downloads()) == 2
+    assert len(list((tmp_path / "cache" / "shards").iterdir())) == 2
 
 
 def test_settings_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -60,8 +60,14 @@ class MlflowSettings(Settings):
 class TrainingPlacement(Settings):
     """Processes of `torch.distributed.run`."""
 
+    launcher: Literal["local", "spark"] = "local"
+    """`local`: on this machine, and on others where the launcher is started there. `spark`: in the executors
+    of the engine, one task per process, by PySpark's `TorchDistributor`; they must see home and `TMPDIR` at
+    the same paths. It has no watchdog: a process that hangs is ended by the time-out of the collectives."""
     processes: int | Literal["auto"] = "auto"
-    """Processes per node; `auto` is one per GPU, or two on a machine without."""
+    """Processes per node; `auto` is one per GPU, or two on a machine without. With `spark`, all processes."""
+    executor_gpus: bool = False
+    """With `spark`: give each process the GPUs of its task (`spark.task.resource.gpu.amount`)."""
     nnodes: str = Field(default="1", pattern=r"^\d+(:\d+)?$")
     """Number of nodes, or `min:max` for elastic runs."""
     rdzv_endpoint: str | None = None
@@ -80,6 +86,8 @@ class TrainingPlacement(Settings):
             raise ValueError(
                 f"nnodes {self.nnodes} needs `rdzv_endpoint: host:port`, where the nodes meet"
             )
+        if self.launcher == "spark" and self.processes == "auto":
+            raise ValueError("launcher spark needs a number of processes, not auto")
         return self
 
 
@@ -132,6 +140,14 @@ class Environment(Settings):
     """Alerts."""
     executor: Literal["in_process", "multiprocess"] = "in_process"
     """Dagster executor of the jobs. In-process is the quick one on one machine."""
+
+    @model_validator(mode="after")
+    def _executors_are_those_of_spark(self) -> "Environment":
+        if self.training.launcher == "spark" and self.engine.kind == "sail":
+            raise ValueError(
+                "training.launcher spark needs executors: engine.kind remote or spark, not sail"
+            )
+        return self
 
     def resolve(self, path: str | Path) -> Path:
         """Return a local path, made absolute against the home."""

@@ -18,6 +18,7 @@ from pipeline_assets.orchestration.metadata import markdown_table, picture
 from pipeline_assets.orchestration.model_run import model_run
 from pipeline_assets.orchestration.stage import StageRun
 from pipeline_assets.orchestration.tracking import tracking_key
+from pipeline_assets.orchestration.training_on_spark import launch_on_spark
 from pipeline_assets.orchestration.training_sets import (
     FITTED,
     model_code,
@@ -67,7 +68,7 @@ def build_trained_model(use_case: UseCase) -> dg.AssetsDefinition:
             *([STUDY] if use_case.takes_best else []),
         ),
         pool=POOL,
-        required_resource_keys={"platform", tracking_key(use_case)},
+        required_resource_keys={"platform", "engine", tracking_key(use_case)},
         **model_options(use_case),
     )
     def trained_model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -163,10 +164,15 @@ def training_job(
 def launch(context: dg.AssetExecutionContext, job: TrainingJob, path: Path) -> None:
     """Run the launcher under Pipes; its lines arrive in the run's log as they are written.
 
+    On executors, they arrive on standard output.
+
     Raises:
         TrainingError: with what the rank that failed first had to say.
     """
     path.write_text(json.dumps(job.to_dict()), encoding="utf-8")
+    if job.launch.launcher == "spark":
+        session = context.resources.engine.spark_session
+        return launch_on_spark(session, job, path, context.log.warning)
     try:
         dg.PipesSubprocessClient().run(
             context=context,

@@ -37,7 +37,6 @@ def main(job_path: str) -> int:
     processes = config.processes if config.processes != "auto" else gpus or 2
     os.environ[AGENT_PID] = str(os.getpid())
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // processes)))
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     arguments = [
         f"--nproc-per-node={processes}",
         f"--nnodes={config.nnodes}",

@@ -177,8 +177,12 @@ class TrainingConfig:
 class LaunchConfig:
     """Processes, from the environment."""
 
+    launcher: Literal["local", "spark"] = "local"
+    """torch.distributed.run on this machine, or TorchDistributor in the executors of a Spark cluster."""
     processes: int | Literal["auto"] = "auto"
-    """Ranks on this node; auto: one per GPU, else two."""
+    """Ranks on this node; auto: one per GPU, else two. On executors: all ranks."""
+    executor_gpus: bool = False
+    """On executors: each rank has the GPUs of its task."""
     nnodes: str = "1"
     """Nodes, or "min:max"."""
     rdzv_endpoint: str | None = None

@@ -19,6 +19,10 @@ def main(job_path: str) -> int:
     # First of all: an orphan would keep its GPU.
     if AGENT_PID in os.environ:
         die_with_parent(parent=int(os.environ[AGENT_PID]))
+    elif "TORCHELASTIC_RUN_ID" in os.environ:
+        die_with_parent()
+    # Deterministic algorithms on a GPU need it before the first use.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     heartbeat = Heartbeat(os.environ.get(FOLDER), int(os.environ.get("RANK", "0")))
     from pipeline_assets.shards.index import ShardError
 

@@ -6,7 +6,9 @@ what is needed from the modules; this package file stays free of torch.
     config           what is trained and how, as plain dataclasses with JSON forms
     preprocessor     statistics as a torch module, part of every model
     models/          factories `module:function(ModelConfig) -> nn.Module`
+    tasks, losses    binary, multi-class, multi-label and regression
     model            the saved artefact: `load_model(folder).predict_proba(numeric, categorical)`
-    trainer          the loop; parallelize, checkpoint, metrics, progress serve it
+    export           the artefact as a graph of torch.export
+    trainer          the loop; step, parallelize, precision, checkpoint, metrics, progress serve it
     launch           `python -m pipeline_assets.training.launch job.json`
 """

@@ -16,6 +16,7 @@ from pipeline_assets.training.checkpoint_writer import Cadence, CheckpointWriter
 from pipeline_assets.training.config import TrainingError, TrainingJob
 from pipeline_assets.training.damaged_shards import find_damaged
 from pipeline_assets.training.epoch_sums import EpochSums
+from pipeline_assets.training.gpu_report import GpuReport
 from pipeline_assets.training.heartbeat import Heartbeat
 from pipeline_assets.training.losses import RowLosses
 from pipeline_assets.training.metrics import is_better, validation_scores
@@ -24,6 +25,7 @@ from pipeline_assets.training.not_finite import NotFinite
 from pipeline_assets.training.parallelize import Ranks, wait_for_all, whole
 from pipeline_assets.training.precision import set_precision
 from pipeline_assets.training.preconditions import check_trainable, positive_weight
+from pipeline_assets.training.profile import profile_of
 from pipeline_assets.training.progress import Progress
 from pipeline_assets.training.resuming import go_back, resume
 from pipeline_assets.training.schedule import learning_rate_share
@@ -64,8 +66,14 @@ class Trainer:
         self.network = build_network(job.model).to(ranks.device)
         scales = {"positive_weight": self.positive_weight, "target": self.target}
         self.model = TabularModel(self.network, job.model, **scales).to(ranks.device)
+        # Before the network is parallelised.
+        on_gpu = ranks.device.type == "cuda"
+        self.gpu = (
+            GpuReport(job.model, self.network, self.config.precision, ranks) if on_gpu else None
+        )
         losses = RowLosses(job.model, job.training, **scales).to(ranks.device)
-        self.step = TrainingStep(job, ranks, self.network, losses)
+        self.profile = profile_of(Path(job.output), self.config, self.network, ranks)
+        self.step = TrainingStep(job, ranks, self.network, losses, self.profile)
         self.state = TrainingState(fingerprint=job.fingerprint(self.index.hash))
         self.best: dict[str, Tensor] = {}
         self.checkpoints = CheckpointWriter(Path(job.checkpoints))
@@ -75,13 +83,20 @@ class Trainer:
         """Train to the end, from the last checkpoint where there is one; return the history."""
         with self.checkpoints:
             self._resume()
+            self.profile.begin()
             while not self.state.finished:
+                epoch, done = divmod(self.state.position, self.batches)
                 try:
-                    self._epoch(self.state.position // self.batches)
+                    with self.profile.epoch(epoch + 1, self.batches - done):
+                        self._epoch(epoch, done)
                 except NotFinite as fault:
                     self._go_back(fault)
-            self.checkpoints.wait()
+            with self.profile.span("checkpoint"):
+                self.checkpoints.wait()
             self._save()
+            summary = self.profile.finish()
+            if summary is not None:
+                self.progress.say(summary)
         wait_for_all(self.ranks)
         return self.state.history
 
@@ -106,19 +121,19 @@ class Trainer:
         # A resume from an older one would forget this reload.
         self._checkpoint()
 
-    def _epoch(self, epoch: int) -> None:
+    def _epoch(self, epoch: int, done: int) -> None:
         sums = EpochSums(self.state, self.ranks)
-        done = self.state.position % self.batches
         self.progress.start_epoch(epoch + 1, self.train.rows, self.state.epoch_rows)
         self.step.parallel.train()
-        for batch in self.train.batches(
+        batches = self.train.batches(
             self.config.batch_size,
             seed=self.job.seed,
             epoch=epoch,
             rank=self.ranks.rank,
             world_size=self.ranks.world_size,
             start_batch=done,
-        ):
+        )
+        for batch in self.profile.batches(batches):
             self.heartbeat.batch(epoch + 1, batch.index)
             step = self.state.position
             loss = self.step.update(
@@ -127,17 +142,24 @@ class Trainer:
             sums.add(loss, batch.rows.row_id)
             self.state.position += 1
             self.progress.advance(batch.global_rows)
-            if batch.index + 1 < self.batches and self.cadence.due(
-                self.state.position, self.checkpoints.busy
-            ):
+            if batch.index + 1 < self.batches and self._is_due():
                 sums.store(self.state)
                 self._checkpoint()
-        sums.store(self.state)
+        with self.profile.span("communication"):
+            sums.store(self.state)
+        if self.gpu is not None:
+            self.progress.say(self.gpu.line(self.train.rows / self.state.epoch_seconds))
         self._check_coverage(epoch)
         self.heartbeat.validating(epoch + 1)
         started = time.perf_counter()
-        scores = self.validate()
+        with self.profile.span("validation"):
+            scores = self.validate()
         self._judge(epoch, scores, time.perf_counter() - started)
+
+    def _is_due(self) -> bool:
+        """Whether all ranks save in mid-epoch now."""
+        with self.profile.span("communication"):
+            return self.cadence.due(self.state.position, self.checkpoints.busy)
 
     def _learning_rate(self, step: int) -> float:
         """Of a step; lower after each reload."""
@@ -205,9 +227,10 @@ class Trainer:
         """Save; all ranks come here together, the leading one writes."""
         started = time.perf_counter()
         self.state.loss_scale = self.step.precision.state()
-        tensors = snapshot(self.network, self.step.optimizer, self.best, keep=self.ranks.leads)
-        if self.ranks.leads:
-            self.checkpoints.submit(self.state, tensors)
+        with self.profile.span("checkpoint"):
+            tensors = snapshot(self.network, self.step.optimizer, self.best, keep=self.ranks.leads)
+            if self.ranks.leads:
+                self.checkpoints.submit(self.state, tensors)
         cost = time.perf_counter() - started
         self.state.checkpoint_seconds += cost
         self.cadence.saved(cost)
@@ -225,7 +248,7 @@ class Trainer:
             positive_weight=self.positive_weight,
             target=self.target,
             extra={
-                "training": dataclasses.asdict(self.config),
+                "training": self.config.shaping(),
                 "seed": self.job.seed,
                 "shards": load_index(self.job.shards).hash,
                 "left_out_shards": left_out,

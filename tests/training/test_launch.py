@@ -76,12 +76,13 @@ def test_a_reason_is_given_in_one_sentence(make_job, start: Start) -> None:  # t
     assert "Traceback" not in err
 
 
-def test_reports_to_dagster_pipes(make_job, start: Start, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_reports_to_dagster_pipes_what_was_left_out(make_job, start: Start, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     pipes = pytest.importorskip("dagster_pipes")
     messages = tmp_path / "messages"
     context = tmp_path / "context"
     context.write_text(json.dumps({"extras": {}}))
-    job = make_job(processes=2)
+    job = make_job(processes=2, on_damaged_shard="skip")
+    (Path(job.shards) / "train/shard-00001.safetensors").write_bytes(b"")
     path = Path(job.output).with_name("job.json")
     path.write_text(json.dumps(dataclasses.asdict(job)))
     bootstrap = {
@@ -100,3 +101,5 @@ def test_reports_to_dagster_pipes(make_job, start: Start, tmp_path: Path) -> Non
     assert [m["method"] for m in logged].count("opened") == 1
     texts = [m["params"]["message"] for m in logged if m["method"] == "log"]
     assert sum(text.startswith("epoch ") for text in texts) == 3
+    # Found by one rank, left out by both, and said once.
+    assert sum("with 201 of its 403 rows" in text for text in texts) == 1

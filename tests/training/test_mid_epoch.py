@@ -111,6 +111,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(  # type: ignore[no-unty
         running.remove(name)
 
     monkeypatch.setattr(checkpoint_writer, "write_checkpoint", slow)
+    monkeypatch.setattr(checkpoint_writer, "MOST_SHARE", 1e9)
     train(job)
     assert max(most) == 1 and not running
     # Batches pass meanwhile, and the last state is complete before the training ends.
@@ -128,12 +129,17 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error(  # type: ignore[no-unt
 ) -> None:
     job = make_job()
 
+    attempts = []
+
     def full(*arguments: object) -> None:
+        attempts.append(arguments)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint_writer, "write_checkpoint", full)
     with pytest.raises(TrainingError, match=r"could not be written to .*No space left on device"):
         train(job)
+    # At the next one, not at the end.
+    assert len(attempts) == 1
     assert not (Path(job.output) / "model.safetensors").exists()
 
 

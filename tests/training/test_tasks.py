@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline_assets.shards import ShardIndex, ShardReader, load_index, write_shard
 from pipeline_assets.training.config import ModelConfig, TrainingConfig, TrainingError, TrainingJob
 from pipeline_assets.training.metrics import validation_scores
-from pipeline_assets.training.model import load_model
-from pipeline_assets.training.tasks import check_task, monitors_of
+from pipeline_assets.training.model import TabularModel, load_model
+from pipeline_assets.training.tasks import TargetScale, check_task, monitors_of
 from pipeline_assets.training.worker import train
 
 RESNET = "pipeline_assets.training.models.resnet:build"
@@ -117,6 +118,17 @@ def test_quantiles_cover_and_never_cross(make_job) -> None:  # type: ignore[no-u
     covered = (rows.label[:, None] < predicted).mean(axis=0)
     # 500 rows: three standard errors are 0.04 to 0.07; the rest is what training leaves.
     np.testing.assert_allclose(covered, (0.1, 0.5, 0.9), atol=0.08)
+
+
+def test_quantiles_that_cross_are_sorted_and_members_averaged_before() -> None:
+    class Crossing(torch.nn.Module):
+        def forward(self, numeric: torch.Tensor, categorical: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([[[3.0, 0.0], [-1.0, 0.5]]])  # [1, members, quantiles]
+
+    config = ModelConfig(task="regression", quantiles=(0.2, 0.8))
+    model = TabularModel(Crossing(), config, target=TargetScale(mean=10.0, std=2.0))
+    predicted = model.predict(np.zeros((1, 1)), np.zeros((1, 0)))
+    np.testing.assert_allclose(predicted, [[10.5, 12.0]])
 
 
 @pytest.mark.parametrize(

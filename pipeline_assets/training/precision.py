@@ -84,7 +84,7 @@ def set_precision(precision: Precision, device: torch.device) -> str | None:
             if precision == "tf32"
             else None
         )
-    mode = "tf32" if precision == "tf32" else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = mode
-    torch.backends.cudnn.fp32_precision = mode
+    # Not by `torch.backends`: once its newer switches are mixed with this one, the compiler, which asks
+    # by this one, gets an error (seen with torch 2.13).
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     return None

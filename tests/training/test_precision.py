@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from pipeline_assets.training.config import TrainingError, TrainingJob
-from pipeline_assets.training.precision import MixedPrecision
+from pipeline_assets.training.precision import MixedPrecision, set_precision
 from pipeline_assets.training.worker import train
 
 CPU = torch.device("cpu")
@@ -33,6 +33,17 @@ def test_float16_is_refused_and_tf32_is_without_effect_on_cpus(  # type: ignore[
     train(tf32)
     assert "tf32 is a mode of GPUs: computing in float32" in capsys.readouterr().out
     assert distance(plain, tf32) == 0
+
+
+def test_tf32_is_switched_on_for_gpus_alone() -> None:
+    gpu = torch.device("cuda")
+    try:
+        assert set_precision("tf32", gpu) is None
+        assert torch.backends.cuda.matmul.allow_tf32
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        set_precision("float32", gpu)
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_bfloat16_learns_in_float32_weights(make_job) -> None:  # type: ignore[no-untyped-def]

@@ -1,5 +1,6 @@
 """Ranks, devices, collectives, replication and sharding. Models know nothing of this; the loop asks here."""
 
+import logging
 import os
 import shutil
 import warnings
@@ -80,6 +81,8 @@ class ParallelNetwork:
         self._compiled: Callable[[Tensor, Tensor], Tensor] = self._module
         if config.compile:
             _check_compiler(ranks.device)
+            # It says that a label of DDP's for profilers is lost.
+            logging.getLogger("torch._dynamo.variables.ctx_manager").setLevel(logging.ERROR)
             self._compiled = torch.compile(self._module, dynamic=False)
 
     def forward(self, numeric: Tensor, categorical: Tensor, *, full: bool) -> Tensor:

@@ -13,18 +13,10 @@ from pipeline_assets.training.export import export_model, main
 from pipeline_assets.training.model import build_network, load_model, save_model
 from tests.training.conftest import preprocessor
 
-MODELS: list[tuple[str, dict[str, Any]]] = [
-    ("mlp", {"numeric_embedding": "periodic"}),
-    ("resnet", {"width": 16, "blocks": 1}),
-    ("tabm", {"members": 3, "hidden": [8]}),
-]
-TASKS: list[dict[str, Any]] = [
-    {},
-    {"task": "multiclass", "classes": 4},
-    {"task": "multilabel", "classes": 3},
-    {"task": "regression"},
-    {"task": "regression", "quantiles": (0.1, 0.5, 0.9)},
-]
+MLP: tuple[str, dict[str, Any]] = ("mlp", {"numeric_embedding": "periodic"})
+RESNET: tuple[str, dict[str, Any]] = ("resnet", {"width": 16, "blocks": 1})
+TABM: tuple[str, dict[str, Any]] = ("tabm", {"members": 3, "hidden": [8]})
+QUANTILES = {"task": "regression", "quantiles": (0.1, 0.5, 0.9)}
 
 
 def saved(folder: Path, model: str, options: dict[str, Any], **task: Any) -> Path:
@@ -51,8 +43,19 @@ def rows(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return numeric, known[torch.randint(0, len(known), (count, 1), generator=generator)]
 
 
-@pytest.mark.parametrize(("model", "options"), MODELS)
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    ("model", "options", "task"),
+    [
+        (*MLP, {}),
+        (*MLP, {"task": "multilabel", "classes": 3}),
+        (*RESNET, {}),
+        (*RESNET, QUANTILES),
+        (*TABM, {}),
+        (*TABM, {"task": "multiclass", "classes": 4}),
+        (*TABM, {"task": "regression"}),
+        (*TABM, QUANTILES),
+    ],
+)
 def test_the_graph_gives_what_the_model_gives(
     tmp_path: Path, model: str, options: dict[str, Any], task: dict[str, Any]
 ) -> None:
@@ -68,7 +71,7 @@ def test_the_graph_gives_what_the_model_gives(
 def test_the_command_writes_a_file_without_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = saved(tmp_path / "model", *MODELS[2])
+    folder = saved(tmp_path / "model", *TABM)
     out = tmp_path / "model.pt2"
     assert main([str(folder), str(out)]) == 0
     assert not [file for file in tmp_path.iterdir() if file not in (folder, out)]
@@ -83,7 +86,7 @@ def test_the_command_writes_a_file_without_rows(
 def test_a_network_that_cannot_be_traced_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = saved(tmp_path / "model", *MODELS[1])
+    folder = saved(tmp_path / "model", *RESNET)
     monkeypatch.setattr(
         "pipeline_assets.training.models.resnet.Resnet.forward",
         lambda self, numeric, categorical: self.missing(numeric) if numeric.sum() > 0 else numeric,

@@ -41,6 +41,12 @@ def in_mid_epoch(job: TrainingJob, point: random.Random) -> None:
     raise AssertionError("no checkpoint in mid-epoch was taken")
 
 
+def free_endpoint() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
 def on(job: TrainingJob, **launch: object) -> TrainingJob:
     return dataclasses.replace(job, launch=dataclasses.replace(job.launch, **launch))
 
@@ -115,9 +121,7 @@ def test_two_nodes_give_the_weights_of_two_ranks_on_one(  # type: ignore[no-unty
 ) -> None:
     # The number of threads decides the order of sums; each agent would take all cores.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    endpoint = free_endpoint()
     one_node, job = make_job(processes=2), make_job()
     finish(start(one_node))
     several = on(job, processes=1, nnodes="1:2", rdzv_endpoint=endpoint)
@@ -127,3 +131,22 @@ def test_two_nodes_give_the_weights_of_two_ranks_on_one(  # type: ignore[no-unty
     assert said[0] == "" and "2 x cpu" in said[1]
     for name in FILES:
         assert (Path(one_node.output) / name).read_bytes() == (Path(job.output) / name).read_bytes()
+
+
+@pytest.mark.skipif(os.environ.get("PIPELINE_TEST_FULL") != "1", reason="PIPELINE_TEST_FULL=1")
+def test_a_node_that_is_lost_leaves_the_others_to_go_on(long_job, start: Start) -> None:  # type: ignore[no-untyped-def]
+    alone, job = long_job(), long_job()
+    finish(start(on(alone, processes=1)))
+    several = on(job, processes=1, nnodes="1:2", rdzv_endpoint=free_endpoint(), max_restarts=1)
+    head = start(several)
+    other = start(several)
+    family, remaining = family_of(other, 1), family_of(head, 1)
+    in_mid_epoch(job, random.Random(0))
+    other.kill()
+    other.communicate(timeout=60)
+    assert all_gone(family)
+    said, err = head.communicate(timeout=300)
+    assert head.returncode == 0, err
+    assert all_gone(remaining)
+    assert said.index("2 x cpu") < said.index("1 x cpu") < said.index("resumed in epoch")
+    assert_close(alone, job)

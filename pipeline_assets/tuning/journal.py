@@ -28,7 +28,8 @@ class Journal:
         self._path = folder / _FILE
         self.finished: list[Trial] = []
         """Trials that are over, in the order in which they ended."""
-        self._begun: dict[int, dict[str, Any]] = {}
+        self.begun: dict[int, dict[str, Any]] = {}
+        """Number to settings of all trials that began."""
         whole = 0
         content = self._path.read_bytes() if self._path.exists() else b""
         for line in content.splitlines(keepends=True):
@@ -43,12 +44,7 @@ class Journal:
     def interrupted(self) -> dict[int, dict[str, Any]]:
         """Number to settings of the trials that began and did not end."""
         over = {trial.number for trial in self.finished}
-        return {number: of for number, of in self._begun.items() if number not in over}
-
-    @property
-    def next_number(self) -> int:
-        """The number of a trial that has not begun before."""
-        return max(self._begun, default=0) + 1
+        return {number: of for number, of in self.begun.items() if number not in over}
 
     def begin(self, number: int, settings: Mapping[str, Any]) -> None:
         """Note that a trial begins."""
@@ -67,6 +63,6 @@ class Journal:
 
     def _take(self, entry: Mapping[str, Any]) -> None:
         if "begun" in entry:
-            self._begun[entry["begun"]] = dict(entry["settings"])
+            self.begun[entry["begun"]] = dict(entry["settings"])
         else:
             self.finished.append(Trial.from_dict(entry["ended"]))

@@ -36,6 +36,8 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # Its snapshots of the experiment are pickles that nobody reads.
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    # A trial that fails has no score.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     # It would end the study on Ctrl-C as if it were finished.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
@@ -43,8 +45,9 @@ _LOOPBACK = "127.0.0.1"
 _TOKEN = secrets.token_hex(16)
 """Ray keeps the first one that it sees for as long as the process lives."""
 # Ray takes a machine's outer address for the loopback one unless it is told that there are no other machines;
-# the variable has its name from the systems where that is the default.
-_ONE_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+# the variable, for its processes, has its name from the systems where that is the default.
+_ONE_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_SET_BY_RAY = "RAY_AUTH_MODE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +89,8 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
         TuningError: no such cluster, or a folder for temporary files whose path is too long.
     """
     with _variables(alone=address is None):
+        for logger in ("ray", "ray.tune", "ray.data", "optuna"):
+            logging.getLogger(logger).setLevel(logging.ERROR)
         import ray
 
         if ray.is_initialized():
@@ -100,8 +105,6 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
                 _connect(address)
             # Ray and Ray Tune have handlers of their own; the caller's are the ones that know what runs.
             _restore(handlers)
-            for logger in ("ray", "ray.tune", "ray.data", "optuna"):
-                logging.getLogger(logger).setLevel(logging.ERROR)
             resources = ray.cluster_resources()
             yield RaySession(
                 folder=folder, cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0)
@@ -116,21 +119,28 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
 
 def _start(folder: Path) -> None:
     import ray
+    from ray._private import ray_constants
 
-    ray.init(
-        address="local",
-        num_cpus=available_cores(),
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        log_to_driver=False,
-        configure_logging=False,
-        _node_ip_address=_LOOPBACK,
-        _temp_dir=str(folder),
-    )
-    if ray.util.get_node_ip_address() != _LOOPBACK:
+    # What the variable says to processes that start now; this one may have imported Ray before.
+    clusters, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        ray.init(
+            address="local",
+            num_cpus=available_cores(),
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            configure_logging=False,
+            _node_ip_address=_LOOPBACK,
+            _temp_dir=str(folder),
+        )
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = clusters
+    address = ray.util.get_node_ip_address()
+    if address != _LOOPBACK:
         raise TuningError(
-            "Ray would listen beyond this machine, because it was imported before the study began: begin "
-            "the study in a process of its own, or set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0"
+            f"Ray {ray.__version__} listens on {address}, beyond this machine: install the version of the "
+            "extra `tune`"
         )
 
 
@@ -149,14 +159,14 @@ def _variables(*, alone: bool) -> Iterator[None]:
     wanted = {name: os.environ.get(name, value) for name, value in _QUIET.items()}
     if alone:
         wanted |= _ONE_MACHINE | {"RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN", _TOKEN)}
-    before = {name: os.environ.get(name) for name in wanted}
+    before = {name: os.environ.get(name) for name in (*wanted, _SET_BY_RAY)}
     os.environ.update(wanted)
     try:
         yield
     finally:
         for name, value in before.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)
             else:
                 os.environ[name] = value
 

@@ -1,5 +1,6 @@
 """A study: trials of a search space with Ray Tune, noted in a journal from which the next execution continues."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -50,7 +51,12 @@ def run_study(
     if len(journal.finished) < tuning.trials:
         check_study(job, tuning.space)
         with ray_session(ray_address) as session:
-            _run_missing(job, tuning, seed, journal, listener, session)
+            # What trials on other machines write lies where all see it.
+            results = (session.folder if ray_address is None else folder) / "results"
+            try:
+                _run_missing(job, tuning, seed, journal, listener, session, results)
+            finally:
+                shutil.rmtree(results, ignore_errors=True)
     trials = sorted(journal.finished, key=lambda trial: trial.number)
     if best_trial(trials, job.training.monitor) is None:
         raise TuningError(_no_result(trials))
@@ -64,6 +70,7 @@ def _run_missing(
     journal: Journal,
     listener: Listener,
     session: RaySession,
+    results: Path,
 ) -> None:
     from ray import tune
 
@@ -110,7 +117,7 @@ def _run_missing(
         ),
         run_config=tune.RunConfig(
             name="study",
-            storage_path=str(session.folder / "results"),
+            storage_path=str(results),
             callbacks=[watch],
             stop=end,
             verbose=0,
@@ -129,9 +136,10 @@ def _search(job: TrainingJob, tuning: Tuning, seed: int, journal: Journal, mode:
     from pipeline_assets.tuning.trial import BEST
 
     space, monitor = tuning.space, job.training.monitor
+    declared = declared_settings(job, space)
     first = list(journal.interrupted.values())
-    if journal.next_number == 1:
-        first.append(declared_settings(job, space))
+    if declared not in journal.begun.values():
+        first.insert(0, declared)
     # A sampler that is made anew would propose the settings of finished trials again.
     own_seed = (seed if tuning.seed is None else tuning.seed) + 1_000_003 * len(journal.finished)
     sampler = TPESampler if tuning.search == "optuna" else RandomSampler

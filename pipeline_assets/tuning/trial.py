@@ -83,4 +83,4 @@ def run_trial(
             Trainer(proposed, join_ranks(), reports, Heartbeat()).run()
         except (TrainingError, RuntimeError) as error:
             # Settings that do not work are a result; the worker lives on for the next trial.
-            tune.report({FAILED: f"{error}", SCORE: float("nan"), BEST: float("nan")})
+            tune.report({FAILED: f"{error}"})

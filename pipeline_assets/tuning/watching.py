@@ -46,6 +46,7 @@ class Watch(Callback):
         self._halving = halving
         self._listener = listener
         self._interrupted = dict(journal.interrupted)
+        self._numbers: dict[str, int] = {}
         self._running: dict[str, _Running] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -54,8 +55,10 @@ class Watch(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Number the trial."""
-        settings = decoded(trial.config, self._choices)
-        number = self._number(settings)
+        for proposed in trials:
+            if proposed.trial_id not in self._numbers:
+                self._numbers[proposed.trial_id] = self._number(proposed)
+        settings, number = self._settings(trial), self._numbers[trial.trial_id]
         self.began = self.began or time.monotonic()
         self._running[trial.trial_id] = _Running(number, settings)
         self._do(lambda: self._journal.begin(number, settings))
@@ -83,13 +86,17 @@ class Watch(Callback):
         self._running[trial.trial_id].message = lines[-1]
         self._end(trial, "failed")
 
-    def _number(self, settings: dict[str, Any]) -> int:
+    def _settings(self, trial: Any) -> dict[str, Any]:
+        return decoded(trial.config, self._choices)
+
+    def _number(self, trial: Any) -> int:
+        """In the order of proposals; processes that start at the same time begin in any order."""
+        settings = self._settings(trial)
         for number, of in self._interrupted.items():
             if of == settings:
                 del self._interrupted[number]
                 return number
-        taken = [running.number for running in self._running.values()]
-        return max([self._journal.next_number, *(number + 1 for number in taken)])
+        return max([*self._journal.begun, *self._numbers.values()], default=0) + 1
 
     def _end(self, trial: Any, outcome: Outcome) -> None:
         running = self._running[trial.trial_id]

@@ -203,12 +203,17 @@ def main(arguments: list[str] | None = None) -> None:
         )
         ours = halving(job, tuning, trials, seed, home)
         table.row("tuning_study (Ray Tune, ASHA, Optuna)", ours.seconds, note=note(ours))
+        print(f"{ours.seconds:.0f} s: {note(ours)}", flush=True)
         for what, sampler in (("random search", "random"), ("Optuna alone", "optuna")):
             peer = alone(job, tuning, trials, seed, sampler, options.patience * ours.seconds)
             over, best = peer.within(ours.seconds)
             ratio = peer.seconds / ours.seconds
             which = "the same trials" if peer.trials == trials else "ended"
             table.row(f"{what}, {which}", peer.seconds, ratio=ratio, note=note(peer))
+            print(
+                f"{what}: {peer.seconds:.0f} s: {note(peer)}; in the same time {best:.5f}",
+                flush=True,
+            )
             table.row(
                 f"{what}, the same time", ours.seconds, note=f"best {best:.5f}, {over} trials"
             )

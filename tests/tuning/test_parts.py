@@ -43,7 +43,7 @@ def test_a_journal_survives_a_crash_in_the_middle_of_a_line(tmp_path: Path) -> N
     assert [found.number for found in again.finished] == [2, 1]
     assert again.finished[0] == trial(2, 0.2)
     assert again.interrupted == {3: {RATE: 0.3, HIDDEN: [8]}}
-    assert again.next_number == 4
+    assert list(again.begun) == [1, 2, 3]
     again.end(trial(3, 0.3))
     assert Journal(tmp_path).interrupted == {}
     assert all(json.loads(line) for line in file.read_text().splitlines())

@@ -69,7 +69,8 @@ class TrainingPlacement(Settings):
     executor_gpus: bool = False
     """With `spark`: give each process the GPUs of its task (`spark.task.resource.gpu.amount`)."""
     nnodes: str = Field(default="1", pattern=r"^\d+(:\d+)?$")
-    """Number of nodes, or `min:max` for elastic runs."""
+    """Number of nodes, or `min:max` for elastic runs. The run's log says what to start on the others; home and
+    `TMPDIR` must be on a file system that they share."""
     rdzv_endpoint: str | None = None
     """`host:port` where the nodes meet, a free port of one of them; not needed for one node."""
     rdzv_backend: str = "c10d"

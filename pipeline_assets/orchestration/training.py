@@ -173,6 +173,11 @@ def launch(context: dg.AssetExecutionContext, job: TrainingJob, path: Path) -> N
     if job.launch.launcher == "spark":
         session = context.resources.engine.spark_session
         return launch_on_spark(session, job, path, context.log.warning)
+    if job.launch.rdzv_endpoint is not None:
+        context.log.info(
+            f"{job.launch.nnodes} nodes meet at {job.launch.rdzv_endpoint}: start `python -m "
+            f"pipeline_assets.training.launch {path}` on the others"
+        )
     try:
         dg.PipesSubprocessClient().run(
             context=context,

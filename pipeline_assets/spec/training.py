@@ -99,6 +99,10 @@ class TrainingSettings(SpecModel):
     """Size of the buckets that gradients are exchanged in, MiB; torch's default (25) if none."""
     ddp_gradient_as_bucket_view: bool = True
     """Let gradients lie in the buckets, which saves a copy of them."""
+    profile: bool = False
+    """Measure the training: the shares of data, forward, backward, communication, optimiser, checkpoint and
+    validation, the spread of steps over ranks and any straggler, and a trace of a few steps per rank, all
+    published with the model. The weights are the same; it costs a few per cent of the time of short steps."""
 
     @model_validator(mode="after")
     def _fits_binary_labels(self) -> "TrainingSettings":

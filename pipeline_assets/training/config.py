@@ -171,6 +171,11 @@ class TrainingConfig:
     ddp_bucket_cap_mb: float | None = None
     """MiB; None leaves it to torch."""
     ddp_gradient_as_bucket_view: bool = True
+    profile: bool = False
+
+    def shaping(self) -> dict[str, Any]:
+        """JSON-safe form of all but what only watches: with or without it the model is the same."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if key != "profile"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +250,7 @@ class TrainingJob:
             "index": index_hash,
             "seed": self.seed,
             "model": dataclasses.asdict(self.model),
-            "training": dataclasses.asdict(self.training),
+            "training": self.training.shaping(),
         }
         # When a state is saved changes nothing of it.
         del shaping["training"]["checkpoint_seconds"]

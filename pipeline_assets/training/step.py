@@ -16,6 +16,7 @@ from pipeline_assets.training.parallelize import (
     sum_over_ranks,
 )
 from pipeline_assets.training.precision import MixedPrecision
+from pipeline_assets.training.profile import NoProfile
 from pipeline_assets.training.seeding import seed_generators
 
 
@@ -27,11 +28,18 @@ class TrainingStep:
         ranks: all of them.
         network: on this rank's device; sharded in place if the job says so.
         losses: of rows.
+        profile: is told the parts of each step.
     """
 
     def __init__(
-        self, job: TrainingJob, ranks: Ranks, network: nn.Module, losses: RowLosses
+        self,
+        job: TrainingJob,
+        ranks: Ranks,
+        network: nn.Module,
+        losses: RowLosses,
+        profile: NoProfile,
     ) -> None:
+        self._profile = profile
         self._seed = job.seed
         self._config = job.training
         self._ranks = ranks
@@ -61,20 +69,22 @@ class TrainingStep:
         seed_generators(self._seed, step, self._ranks.rank, self._ranks.device)
         self.optimizer.zero_grad(set_to_none=True)
         losses = self._backward(batch, step)
-        self.precision.unscale(self.optimizer)
-        norm = clip_gradients(self._network, self._config.gradient_clip)
-        # The norm is that of the mean over ranks: all see a fault in the same step, before the update.
-        if not torch.isfinite(norm) and not self._scale_is_to_blame(losses):
-            raise not_finite(batch, epoch, losses, self._ranks)
-        self.precision.step(self.optimizer)
+        with self._profile.span("optimiser"):
+            self.precision.unscale(self.optimizer)
+            norm = clip_gradients(self._network, self._config.gradient_clip)
+            # The norm is that of the mean over ranks: all see a fault in the same step, before the update.
+            if not torch.isfinite(norm) and not self._scale_is_to_blame(losses):
+                raise not_finite(batch, epoch, losses, self._ranks)
+            self.precision.step(self.optimizer)
         return losses.sum(dtype=torch.float64)
 
     def _backward(self, batch: Batch, step: int) -> Tensor:
         """Compute the gradients, micro-batch by micro-batch; return the losses of rows, f32 [n]."""
-        columns = [
-            torch.from_numpy(array).to(self._ranks.device, non_blocking=True)
-            for array in batch.rows
-        ]
+        with self._profile.span("data"):
+            columns = [
+                torch.from_numpy(array).to(self._ranks.device, non_blocking=True)
+                for array in batch.rows
+            ]
         parts = self._config.gradient_accumulation
         full = batch.global_rows == self._config.batch_size
         found = []
@@ -82,12 +92,15 @@ class TrainingStep:
             numeric, categorical, label, row_id = micro_batch
             set_row_keys(self._network, row_id, step, self._seed)
             with self.parallel.synchronised(at + 1 == parts):
-                with self.precision.autocast():
-                    output = self.parallel.forward(numeric, categorical, full=full)
-                losses = self._losses(output, label)
-                # Ranks may hold unequal parts: sums over rows, divided by the rows of all, are right for
-                # any partition; the factor undoes the mean over ranks.
-                self.precision.backward(losses.sum() * (self._ranks.world_size / batch.global_rows))
+                with self._profile.span("forward"):
+                    with self.precision.autocast():
+                        output = self.parallel.forward(numeric, categorical, full=full)
+                    losses = self._losses(output, label)
+                    # Ranks may hold unequal parts: sums over rows, divided by the rows of all, are right
+                    # for any partition; the factor undoes the mean over ranks.
+                    loss = losses.sum() * (self._ranks.world_size / batch.global_rows)
+                with self._profile.span("backward"):
+                    self.precision.backward(loss)
             found.append(losses.detach())
         return torch.cat(found) if parts > 1 else found[0]
 

@@ -68,3 +68,21 @@ class Stalling(nn.Module):
 
 def stalling(config: ModelConfig) -> nn.Module:
     return Stalling(dataclasses.replace(config, options={}), **config.options)
+
+
+class Slow(nn.Module):
+    """Sleeps in every forward pass of training on one rank."""
+
+    def __init__(self, config: ModelConfig, rank: int, seconds: float) -> None:
+        super().__init__()
+        self.network = mlp.build(config)
+        self.seconds = seconds if int(os.environ.get("RANK", "0")) == rank else 0.0
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        if self.training:
+            time.sleep(self.seconds)
+        return self.network(numeric, categorical)
+
+
+def slow(config: ModelConfig) -> nn.Module:
+    return Slow(dataclasses.replace(config, options={}), **config.options)

@@ -1,0 +1,8 @@
+"""Where the time of a training goes: shares of the parts of a step, its spread over ranks, a trace.
+
+What a stage of the platform costs as a whole is in `pipeline_assets.profiling`.
+"""
+
+from pipeline_assets.training.profile.recorder import NoProfile, StepProfile, profile_of
+
+__all__ = ["NoProfile", "StepProfile", "profile_of"]

@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ _QUIET = {
     # It would end the study on Ctrl-C as if it were finished.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
+_REACH_SECONDS = 5.0
 _LOOPBACK = "127.0.0.1"
 _TOKEN = secrets.token_hex(16)
 """Ray keeps the first one that it sees for as long as the process lives."""
@@ -147,9 +149,12 @@ def _start(folder: Path) -> None:
 def _connect(address: str) -> None:
     import ray
 
+    host, _, port = address.rpartition(":")
     try:
+        # Ray itself would try for minutes.
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_SECONDS).close()
         ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:
         raise TuningError(f"no Ray cluster at {address} (tuning.ray_address): {error}") from None
 
 

@@ -17,6 +17,8 @@ from pipeline_assets.tuning.space import choices, distributions, encoded
 from pipeline_assets.tuning.trials import Trial, best_trial
 
 Listener = Callable[[Trial], None]
+_RETRIES = 1
+"""Of a trial whose process died, which may have been another's fault."""
 
 
 def run_study(
@@ -120,6 +122,7 @@ def _run_missing(
             storage_path=str(results),
             callbacks=[watch],
             stop=end,
+            failure_config=tune.FailureConfig(max_failures=_RETRIES),
             verbose=0,
         ),
     )

@@ -54,7 +54,7 @@ class Watch(Callback):
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Number the trial."""
+        """Number the trial; one whose process died begins again from nothing."""
         for proposed in trials:
             if proposed.trial_id not in self._numbers:
                 self._numbers[proposed.trial_id] = self._number(proposed)
@@ -81,7 +81,10 @@ class Watch(Callback):
         self._end(trial, "failed" if running.message else outcome)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial or its process died."""
+        """The trial failed in a way of its own, or its process died for the last time."""
+        if trial.trial_id not in self._running:
+            # Between two trials of one process.
+            self.on_trial_start(iteration, trials, trial)
         lines = str(trial.get_error() or "its process died").strip().splitlines()
         self._running[trial.trial_id].message = lines[-1]
         self._end(trial, "failed")

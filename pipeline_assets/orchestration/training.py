@@ -19,6 +19,7 @@ from pipeline_assets.orchestration.model_run import model_run
 from pipeline_assets.orchestration.stage import StageRun
 from pipeline_assets.orchestration.tracking import tracking_key
 from pipeline_assets.orchestration.training_on_spark import launch_on_spark
+from pipeline_assets.orchestration.training_profile import profile_files, profile_tables
 from pipeline_assets.orchestration.training_sets import (
     FITTED,
     model_code,
@@ -36,6 +37,7 @@ from pipeline_assets.training.config import (
     TrainingError,
     TrainingJob,
 )
+from pipeline_assets.training.profile.findings import PROFILE_FILE
 from pipeline_assets.training.progress import METRICS_FILE
 from pipeline_assets.training.watchdog import STACKS
 from pipeline_assets.training.worker import ERROR_FILE
@@ -62,7 +64,7 @@ def build_trained_model(use_case: UseCase) -> dg.AssetsDefinition:
         description="The trained network with its preprocessing, as safetensors and JSON.",
         code_version=code_version(
             use_case.model,
-            use_case.training,
+            use_case.training.without_profile(),
             use_case.seed,
             *model_code(use_case),
             *([STUDY] if use_case.takes_best else []),
@@ -93,7 +95,8 @@ def build_trained_model(use_case: UseCase) -> dg.AssetsDefinition:
             history = _read(output / "history.json")
             tracking.log_metrics([{key: history[key] for key in ("best_epoch", "best_score")}])
             staged = run.stage("trained_model")
-            for name in PUBLISHED:
+            traced = _read(output / PROFILE_FILE) if job.training.profile else None
+            for name in (*PUBLISHED, *(profile_files(traced) if traced else ())):
                 staged.write_bytes(name, (output / name).read_bytes())
             staged.write_json("spec.json", use_case.model_dump(mode="json"))
             staged.write_json("statistics.json", statistics.read_json("statistics.json"))
@@ -120,6 +123,7 @@ def build_trained_model(use_case: UseCase) -> dg.AssetsDefinition:
                     ),
                     "curves": picture(training_curves(epochs), "training curves"),
                     **_irregularities(history),
+                    **(profile_tables(traced, version) if traced else {}),
                 },
             )
 

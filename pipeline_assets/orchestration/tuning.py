@@ -1,5 +1,6 @@
 """tuning_study: trials with Ray Tune on the published shards, and the best settings that they found."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -44,7 +45,11 @@ def build_tuning_study(use_case: UseCase, tuning: Tuning) -> dg.AssetsDefinition
         deps=[training_set_dep(use_case, "tensor_shards", FITTED), "feature_statistics"],
         description="Trials of other settings, judged on the validation rows, and the best of them.",
         code_version=code_version(
-            use_case.model, use_case.training, tuning, use_case.seed, *model_code(use_case)
+            use_case.model,
+            use_case.training.without_profile(),
+            tuning,
+            use_case.seed,
+            *model_code(use_case),
         ),
         pool=POOL,
         required_resource_keys={"platform", tracking_key(use_case)},
@@ -127,6 +132,8 @@ def _job(run: StageRun, tuning: Tuning, folder: Path) -> tuple[TrainingJob, Path
         shutil.rmtree(place, ignore_errors=True)
     shards = training_shards(run, place / "shards", FITTED)
     job = training_job(run, shards=shards, statistics=statistics, output=folder / "model")
+    # What a trial would measure is its neighbours.
+    job = dataclasses.replace(job, training=dataclasses.replace(job.training, profile=False))
     searched = json.dumps(tuning.model_dump(mode="json", include=_SEARCHED), sort_keys=True)
     name = code_version(job.fingerprint(load_index(shards).hash), searched)
     return job, environment.resolve("data/tuning") / run.use_case.name / name

@@ -136,3 +136,7 @@ class TrainingSettings(SpecModel):
                 "exchanges gradients in its first backward pass, accumulation only in the last of a batch"
             )
         return self
+
+    def without_profile(self) -> "TrainingSettings":
+        """The same, not measured: what the weights depend on."""
+        return self.model_copy(update={"profile": False})

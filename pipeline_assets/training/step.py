@@ -16,7 +16,7 @@ from pipeline_assets.training.parallelize import (
     sum_over_ranks,
 )
 from pipeline_assets.training.precision import MixedPrecision
-from pipeline_assets.training.profile import NoProfile
+from pipeline_assets.training.profile.recorder import NoProfile
 from pipeline_assets.training.seeding import seed_generators
 
 

@@ -1,6 +1,5 @@
 """The training loop: epochs over shards, validation, early stopping, checkpoints, the artefact."""
 
-import dataclasses
 import math
 import time
 from pathlib import Path
@@ -25,7 +24,7 @@ from pipeline_assets.training.not_finite import NotFinite
 from pipeline_assets.training.parallelize import Ranks, wait_for_all, whole
 from pipeline_assets.training.precision import set_precision
 from pipeline_assets.training.preconditions import check_trainable, positive_weight
-from pipeline_assets.training.profile import profile_of
+from pipeline_assets.training.profile.recorder import profile_of
 from pipeline_assets.training.progress import Progress
 from pipeline_assets.training.resuming import go_back, resume
 from pipeline_assets.training.schedule import learning_rate_share

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline_assets.training.config import TrainingJob
-from pipeline_assets.training.profile.clock import PARTS
-from pipeline_assets.training.profile.findings import shares, step_spread
+from pipeline_assets.training.profile.findings import PARTS, shares, step_spread
 from pipeline_assets.training.worker import train
 from tests.training.processes import finish
 

@@ -2,7 +2,3 @@
 
 What a stage of the platform costs as a whole is in `pipeline_assets.profiling`.
 """
-
-from pipeline_assets.training.profile.recorder import NoProfile, StepProfile, profile_of
-
-__all__ = ["NoProfile", "StepProfile", "profile_of"]

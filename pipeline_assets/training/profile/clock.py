@@ -2,16 +2,11 @@
 
 import time
 from collections import Counter, deque
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 
-Part = Literal[
-    "data", "forward", "backward", "communication", "optimiser", "checkpoint", "validation"
-]
-PARTS: tuple[Part, ...] = get_args(Part)
-STEP_PARTS = PARTS[:5]
-"""Those of a step."""
+from pipeline_assets.training.profile.findings import PARTS, Part
 
 
 class HostClock:

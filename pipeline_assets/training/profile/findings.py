@@ -2,9 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
-from typing import Any
+from typing import Any, Literal, get_args
 
-from pipeline_assets.training.profile.clock import PARTS, STEP_PARTS
+PROFILE_FILE = "profile.json"
+Part = Literal[
+    "data", "forward", "backward", "communication", "optimiser", "checkpoint", "validation"
+]
+PARTS: tuple[Part, ...] = get_args(Part)
+STEP_PARTS = PARTS[:5]
+"""Those of a step."""
 
 STRAGGLER_FACTOR = 1.25
 """A rank is a straggler whose own time per step exceeds the median of the other ranks by this factor."""
@@ -59,7 +65,8 @@ def straggler(own: Sequence[float]) -> dict[str, Any] | None:
     if len(own) < 2:
         return None
     rank = max(range(len(own)), key=lambda at: own[at])
-    times = own[rank] / max(median(own[:rank] + own[rank + 1 :]), 1e-9)
+    others = [*own[:rank], *own[rank + 1 :]]
+    times = own[rank] / max(median(others), 1e-9)
     return {"rank": rank, "times": times} if times > STRAGGLER_FACTOR else None
 
 

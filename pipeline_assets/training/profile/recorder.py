@@ -23,11 +23,18 @@ from pipeline_assets.shards.reader import Batch
 from pipeline_assets.training.config import TrainingConfig
 from pipeline_assets.training.files import json_bytes, write_atomically
 from pipeline_assets.training.parallelize import Ranks, gather_rows, wait_for_all
-from pipeline_assets.training.profile.clock import PARTS, HostClock, Part, clock_of
-from pipeline_assets.training.profile.findings import mean_shares, sentence, shares, step_spread
+from pipeline_assets.training.profile.clock import HostClock, clock_of
+from pipeline_assets.training.profile.findings import (
+    PARTS,
+    PROFILE_FILE,
+    Part,
+    mean_shares,
+    sentence,
+    shares,
+    step_spread,
+)
 from pipeline_assets.training.profile.trace import StepTrace
 
-PROFILE_FILE = "profile.json"
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
 

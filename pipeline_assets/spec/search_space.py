@@ -15,12 +15,16 @@ from pipeline_assets.spec.use_case import UseCase
 
 TRAINING, OPTIONS = "training.", "model.options."
 """What a setting's name begins with."""
+SEARCHABLE = (
+    "learning_rate", "weight_decay", "warmup_share", "gradient_clip", "batch_size", "positive_weight",
+    "loss", "precision", "patience",
+)  # fmt: skip
+"""Settings of `training` that decide what is learnt; the others decide how fast, and what happens in trouble."""
 FIXED = {
     "max_epochs": "it is what a trial may cost at most",
     "monitor": "it is what trials are compared by",
-    "checkpoint_epochs": "it has no influence on the score",
 }
-"""Settings of `training` that cannot be searched, and why."""
+"""Why some others cannot be searched."""
 
 
 def search_space_problems(use_case: UseCase) -> Sequence[Problem]:
@@ -58,11 +62,11 @@ def _training_problems(
     settings: TrainingSettings, name: str, domain: Domain, path: tuple[str, ...]
 ) -> Iterator[Problem]:
     field = name.removeprefix(TRAINING)
-    known = [key for key in TrainingSettings.model_fields if key not in FIXED]
-    if field in FIXED:
-        yield Problem(path=path, message=f"{name} is not searched: {FIXED[field]}")
-    elif field not in known:
-        yield _unknown(path, name, [TRAINING + key for key in known])
+    if field not in TrainingSettings.model_fields:
+        yield _unknown(path, name, [TRAINING + key for key in SEARCHABLE])
+    elif field not in SEARCHABLE:
+        reason = FIXED.get(field, "it does not decide what is learnt")
+        yield Problem(path=path, message=f"{name} is not searched: {reason}")
     elif TrainingSettings.model_fields[field].annotation is int and _is_continuous(domain):
         yield Problem(path=path, message=f"{name} is a whole number: integer or choice")
     else:

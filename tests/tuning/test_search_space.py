@@ -64,6 +64,7 @@ def test_what_is_right_loads(tmp_path: Path) -> None:
         ("features.columns: {choice: [1, 2]}", "'features.columns' is no setting"),
         ("training.monitor: {choice: [roc_auc, log_loss]}", "is not searched: it is what trials"),
         ("training.max_epochs: {integer: [1, 9]}", "is not searched: it is what a trial may cost"),
+        ("training.profile: {choice: [true, false]}", "is not searched: it does not decide what"),
         ("training.gradient_clip: {uniform: [2, 1]}", "20: tuning.space.training.gradient_clip: uniform: [2, 1] is no range"),
         ("training.weight_decay: {loguniform: [0, 1]}", "loguniform needs a lowest value above 0"),
         ("training.warmup_share: {uniform: [0, 1.5]}", "training.warmup_share cannot be 1.5"),

@@ -110,9 +110,7 @@ def test_settings_that_do_not_work_are_failed_trials_and_time_ends_a_study(
 ) -> None:
     # A rate of a million: the loss is NaN within the first steps.
     space = {**SPACE, "training.learning_rate": {"choice": [0.005, 1e30]}}
-    wanted = tuning(
-        space=space, trials=FOREVER, time_limit="6s", scheduler="none", search="random"
-    )
+    wanted = tuning(space=space, trials=FOREVER, time_limit="6s", scheduler="none", search="random")
     trials = run_study(job, wanted, seed=0, folder=tmp_path / "study", listener=lambda trial: None)
     assert 0 < len(trials) < FOREVER
     by_rate = {

@@ -12,7 +12,7 @@ All ranks and runs of a node may use one folder at the same time; locks are thos
 import fcntl
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -84,19 +84,27 @@ class ShardCache:
         """Where a shard is, or will be."""
         return self.folder / "shards" / f"{shard.sha256}.safetensors"
 
-    def fetch(self, shard: Shard, source: RemoteFolder, *, wait: bool = True) -> Path | None:
+    def fetch(
+        self,
+        shard: Shard,
+        source: RemoteFolder,
+        *,
+        wait: bool = True,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> Path | None:
         """Return the path of a leased shard, downloaded if it is not there.
 
         Args:
             shard: which.
             source: the folder that its `file` is relative to.
             wait: where another process is downloading it, wait for that; otherwise return None.
+            on_progress: is called after each piece that is downloaded.
 
         Raises:
             ShardError: it cannot be downloaded, is not what the index says, or the disk is full.
         """
         target = self.path(shard)
-        partial = self.folder / "partial" / shard.sha256
+        partial = self._partial(shard)
         while not target.exists():
             # Unbuffered: closing must not try to write again what the disk has refused.
             with partial.open("ab+", buffering=0) as file:
@@ -111,11 +119,18 @@ class ShardCache:
                     partial.unlink()
                     continue
                 try:
-                    complete(file, shard, source)
+                    complete(file, shard, source, on_progress)
                     partial.replace(target)
                 except OSError as error:
                     raise self._unusable(error) from None
         return target
+
+    def downloaded(self, shard: Shard) -> int:
+        """Bytes of a shard that are there, of whatever process downloads it."""
+        for path in (self.path(shard), self._partial(shard)):
+            with suppress(FileNotFoundError):
+                return path.stat().st_size
+        return 0
 
     def verify(self, shard: Shard) -> None:
         """Hash a shard again if it is there; drop it where its content is not what the index says."""
@@ -123,6 +138,9 @@ class ShardCache:
         with suppress(FileNotFoundError):
             if sha256_of(target) != shard.sha256:
                 target.unlink()
+
+    def _partial(self, shard: Shard) -> Path:
+        return self.folder / "partial" / shard.sha256
 
     def _make_room(self, own: dict[str, int], others: dict[str, int]) -> None:
         kept = []

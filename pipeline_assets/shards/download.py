@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 
@@ -13,7 +14,9 @@ PIECE_BYTES = 8 << 20
 """Bytes of one request; an interruption loses no more than this."""
 
 
-def complete(file: FileIO, shard: Shard, source: RemoteFolder) -> None:
+def complete(
+    file: FileIO, shard: Shard, source: RemoteFolder, on_progress: Callable[[], None] = lambda: None
+) -> None:
     """Append what is missing of a shard to a file, and flush it to the disk.
 
     Args:
@@ -21,18 +24,19 @@ def complete(file: FileIO, shard: Shard, source: RemoteFolder) -> None:
             whole then has the hash of the index. Nobody else may write to it.
         shard: which.
         source: the folder that its `file` is relative to.
+        on_progress: is called after each piece.
 
     Raises:
         ShardError: the shard cannot be read.
         DamagedShard: it has another size or hash than the index says; the file is emptied.
         OSError: the file cannot be written.
     """
-    resumed = _download(file, shard, source)
+    resumed = _download(file, shard, source, on_progress)
     found = sha256_of(file)
     if found != shard.sha256 and resumed:
         # A power cut may have left pages of zeros in what was there.
         file.truncate(0)
-        _download(file, shard, source)
+        _download(file, shard, source, on_progress)
         found = sha256_of(file)
     if found != shard.sha256:
         file.truncate(0)
@@ -52,7 +56,9 @@ def sha256_of(file: FileIO | Path) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _download(file: FileIO, shard: Shard, source: RemoteFolder) -> bool:
+def _download(
+    file: FileIO, shard: Shard, source: RemoteFolder, on_progress: Callable[[], None]
+) -> bool:
     """Append what is missing; return whether something was there."""
     start = at = os.fstat(file.fileno()).st_size
     if start > shard.bytes:
@@ -70,4 +76,5 @@ def _download(file: FileIO, shard: Shard, source: RemoteFolder) -> bool:
         while left:
             left = left[file.write(left) :]
         at += len(piece)
+        on_progress()
     return start > 0

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -23,16 +23,23 @@ class Downloads:
         cache: of this node.
         located: shard number to the shard, its `file` relative to its folder, and that folder.
         verify: hash again what the cache holds already, and download it anew where it is damaged.
+        on_progress: is called, by threads, when a download of this or another process has come further.
 
     Raises:
         ShardError: the cache has no room for them, or cannot be written.
     """
 
     def __init__(
-        self, cache: ShardCache, located: dict[int, tuple[Shard, RemoteFolder]], *, verify: bool
+        self,
+        cache: ShardCache,
+        located: dict[int, tuple[Shard, RemoteFolder]],
+        *,
+        verify: bool,
+        on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         self._cache = cache
         self._located = located
+        self._on_progress = on_progress
         self._lease = cache.lease([shard for shard, _ in located.values()])
         if verify:
             for shard, _ in located.values():
@@ -71,6 +78,7 @@ class Downloads:
         return self._paths[number].result()
 
     def _work(self) -> None:
+        seen: dict[int, int] = {}
         while True:
             with self._lock:
                 if not self._queue:
@@ -80,7 +88,7 @@ class Downloads:
                 number = self._queue.popleft()
             shard, folder = self._located[number]
             try:
-                path = self._cache.fetch(shard, folder, wait=False)
+                path = self._cache.fetch(shard, folder, wait=False, on_progress=self._on_progress)
             except Exception as error:  # noqa: BLE001 whoever waits for the path raises it
                 self._paths[number].set_exception(error)
                 continue
@@ -88,6 +96,9 @@ class Downloads:
                 self._paths[number].set_result(path)
                 continue
             # Another process is at it: the next one meanwhile.
+            if (size := self._cache.downloaded(shard)) != seen.get(number):
+                seen[number] = size
+                self._on_progress()
             with self._lock:
                 self._queue.append(number)
             time.sleep(_PAUSE_SECONDS)

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from pipeline_assets.shards.cache import ShardCache
@@ -25,6 +25,7 @@ class OpenShards:
         sources: where files are that are not in the folder.
         verify: hash all files that are there.
         cache: instead of the one that the sources name.
+        on_progress: is called, by threads, when a download has come further.
 
     Raises:
         ShardError: a file is missing, damaged or of another size; the cache has no room.
@@ -38,7 +39,8 @@ class OpenShards:
         folder: str,
         sources: Sources | None,
         verify: bool,
-        cache: ShardCache | None,
+        cache: ShardCache | None = None,
+        on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         self._columns = len(index.numeric), len(index.categorical), len(index.labels)
         self._shards = shards
@@ -54,7 +56,9 @@ class OpenShards:
                 check_file(self._local(shard), shard, verify=verify)
         self._downloads: Downloads | None = None
         if located and sources is not None:
-            self._downloads = Downloads(cache or sources.cache, located, verify=verify)
+            self._downloads = Downloads(
+                cache or sources.cache, located, verify=verify, on_progress=on_progress
+            )
         self._remote = frozenset(located)
 
     def begin(self, numbers: Iterable[int]) -> None:

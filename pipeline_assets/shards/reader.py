@@ -5,7 +5,7 @@ next window is copied by a thread meanwhile. Nothing is shared between processes
 Shards at a URI come through a cache on this machine's disk.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,8 @@ class ShardReader:
         window_rows: rows shuffled together, in memory twice.
         cache: for shards at a URI; `ShardCache()`, or the one named beside the index, by default.
         storage_options: of fsspec, for a folder at a URI.
+        on_progress: is called, by threads, when a download has come further: whoever waits for a batch is
+            not stuck.
 
     Raises:
         ShardError: no index, no rows, a file missing or of another size (it is named); the cache has no
@@ -69,6 +71,7 @@ class ShardReader:
         window_rows: int = WINDOW_ROWS,
         cache: ShardCache | None = None,
         storage_options: dict[str, object] | None = None,
+        on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         place = folder_of(folder)
         self.index: ShardIndex = load_index(folder, storage_options).without(leave_out)
@@ -84,6 +87,7 @@ class ShardReader:
             sources=Sources.of(place, storage_options),
             verify=verify,
             cache=cache,
+            on_progress=on_progress,
         )
 
     @property
@@ -194,5 +198,5 @@ def verify_shard(
     if not download and sources is not None and sources.locate(shard) is not None:
         sources.cache.verify(shard)
         return
-    opened = OpenShards(index, (shard,), folder=place, sources=sources, verify=True, cache=None)
+    opened = OpenShards(index, (shard,), folder=place, sources=sources, verify=True)
     opened[0]

@@ -17,6 +17,7 @@ FOLDER = "PIPELINE_HEARTBEATS"
 """Environment variable with the folder of this node's heartbeats."""
 DUMP_SIGNAL = signal.SIGUSR1
 _LAYOUT = struct.Struct("<qdqq")
+_MOMENT, _MOMENT_AT = struct.Struct("<d"), 8
 _STARTING, _VALIDATING = -2, -1
 _IMPORT_SECONDS = 60.0
 """Allowed for imports, which pass without a sign of life, on top of the watchdog's time."""
@@ -54,6 +55,11 @@ class Heartbeat:
     def validating(self, epoch: int) -> None:
         """Some of the validation after an epoch (from 1) was done."""
         self._note(epoch, _VALIDATING)
+
+    def alive(self) -> None:
+        """Something goes on where the rank is. Threads may call this."""
+        if self._memory is not None:
+            _MOMENT.pack_into(self._memory, _MOMENT_AT, time.monotonic())
 
     def _note(self, epoch: int, batch: int, at: float | None = None) -> None:
         if self._memory is not None:

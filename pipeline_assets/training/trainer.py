@@ -53,7 +53,9 @@ class Trainer:
         self.index = load_index(job.shards).without(self.left_out.files)
         check_trainable(job, self.index)
         self.train, self.validation = (
-            ShardReader(job.shards, split, leave_out=self.left_out.files)
+            ShardReader(
+                job.shards, split, leave_out=self.left_out.files, on_progress=heartbeat.alive
+            )
             for split in ("train", "validation")
         )
         for reader in (self.train, self.validation):

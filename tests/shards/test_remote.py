@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -214,6 +216,31 @@ def test_shards_are_downloaded_in_the_order_in_which_they_are_needed(
     needed = list(dict.fromkeys(shard_of.tolist()))
     names = [int(request.path[-len("0.safetensors")]) for request in s3.downloads()]
     assert names[: len(needed)] == needed
+
+
+def test_who_waits_for_a_download_hears_of_its_progress(
+    make_shards: MakeShards, s3: S3Server, cache: ShardCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "PIECE_BYTES", 8000)
+    uri = upload(s3, make_shards(1000))
+    (shard,) = load_index(uri).shards
+    own, others = [], []
+    # The second reader finds the shard locked by the first, as another process would.
+    s3.before = lambda request: time.sleep(0.2) if request.range else None
+    readers = [
+        ShardReader(uri, "train", cache=cache, on_progress=lambda to=to: to.append(1))
+        for to in (own, others)
+    ]
+    iterators = [reader.batches(100) for reader in readers]
+    threads = [threading.Thread(target=next, args=(iterator,)) for iterator in iterators]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pieces = -(-shard.bytes // 8000)
+    assert len(s3.downloads()) == pieces
+    assert max(len(own), len(others)) == pieces
+    assert min(len(own), len(others)) >= 2
 
 
 def test_least_recently_used_shards_go_first_and_those_in_use_never(

@@ -102,7 +102,7 @@ class TrainingSettings(SpecModel):
     profile: bool = False
     """Measure the training: the shares of data, forward, backward, communication, optimiser, checkpoint and
     validation, the spread of steps over ranks and any straggler, and a trace of a few steps per rank, all
-    published with the model. The weights are the same; it costs a few per cent of the time of short steps."""
+    published with the model. The weights are the same. What it costs is the few steps of the trace."""
 
     @model_validator(mode="after")
     def _fits_binary_labels(self) -> "TrainingSettings":

@@ -84,12 +84,10 @@ def test_an_epoch_of_one_batch(make_job, one_thread) -> None:  # type: ignore[no
     assert found["shares"]["validation"] > 0
 
 
-def test_a_resumed_training_profiles_the_rest(make_job, one_thread) -> None:  # type: ignore[no-untyped-def]
+def test_a_finished_training_is_measured_no_more(make_job, one_thread) -> None:  # type: ignore[no-untyped-def]
     job = make_job(max_epochs=2)
     train(job)
-    # The same state, now with an epoch to go.
-    longer = dataclasses.replace(job.training, max_epochs=2, profile=True)
-    train(dataclasses.replace(job, training=longer))
+    train(dataclasses.replace(job, training=dataclasses.replace(job.training, profile=True)))
     found = profile_in(job)
     assert found["steps"] == 0 and found["epochs"] == [] and found["traces"] == []
 

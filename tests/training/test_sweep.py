@@ -2,8 +2,7 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,23 +13,29 @@ from pipeline_assets.training.sweep import batch_sizes, main
 pytestmark = pytest.mark.timeout(200)
 
 
-def sweep(job: TrainingJob, *arguments: str) -> subprocess.CompletedProcess[str]:
-    path = Path(job.output).with_name("job.json")
-    path.write_text(json.dumps(job.to_dict()))
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline_assets.training.sweep", str(path), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
+Sweep = Callable[..., tuple[int, str, str]]
 
 
-def test_batch_sizes_and_ranks(make_job) -> None:  # type: ignore[no-untyped-def]
+@pytest.fixture
+def sweep(capfd: pytest.CaptureFixture[str]) -> Sweep:
+    """Return a function that gives status, standard output and errors of the command."""
+
+    def run(job: TrainingJob, *arguments: str) -> tuple[int, str, str]:
+        path = Path(job.output).with_name("job.json")
+        path.write_text(json.dumps(job.to_dict()))
+        status = main([str(path), *arguments])
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return run
+
+
+def test_batch_sizes_and_ranks(make_job, sweep: Sweep) -> None:  # type: ignore[no-untyped-def]
     job = make_job(batch_size=200)
     before = set(Path(job.output).parent.rglob("*"))
-    done = sweep(job, "--seconds", "0.02")
-    assert done.returncode == 0 and done.stderr == ""
-    first, header, *lines, best = done.stdout.splitlines()
+    status, out, err = sweep(job, "--seconds", "0.02")
+    assert status == 0 and err == ""
+    first, header, *lines, best = out.splitlines()
     assert first.startswith("dataloader: 403 training rows") and "rows/s" in header
     measured = [line.split() for line in lines]
     # The next sizes up, 512 and 1,024, are more rows than there are.
@@ -44,14 +49,14 @@ def test_batch_sizes_and_ranks(make_job) -> None:  # type: ignore[no-untyped-def
     }
 
 
-def test_precisions(make_job) -> None:  # type: ignore[no-untyped-def]
+def test_precisions(make_job, sweep: Sweep) -> None:  # type: ignore[no-untyped-def]
     job = make_job()
     launch = dataclasses.replace(job.launch, processes=2)
-    done = sweep(
+    status, out, err = sweep(
         dataclasses.replace(job, launch=launch), "--what", "precision", "--seconds", "0.02"
     )
-    assert done.returncode == 0 and done.stderr == ""
-    lines = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert status == 0 and err == ""
+    lines = {line.split()[0]: line for line in out.splitlines()}
     assert lines["float32"].split()[-1] == "+0.000000"
     # The same steps from the same weights, with fewer digits.
     assert 0 < abs(float(lines["bfloat16"].split()[-1])) < 0.05
@@ -60,16 +65,16 @@ def test_precisions(make_job) -> None:  # type: ignore[no-untyped-def]
     assert "training.precision" in lines["best:"]
 
 
-def test_what_cannot_be_trained_is_said_in_one_line(make_job) -> None:  # type: ignore[no-untyped-def]
+def test_what_cannot_be_trained_is_said_in_one_line(make_job, sweep: Sweep) -> None:  # type: ignore[no-untyped-def]
     job = make_job(label=1.0)
-    done = sweep(job, "--seconds", "0.02")
-    assert done.returncode == 1
-    assert done.stderr.startswith("sweep failed: all 403 rows of the train split are positive")
-    assert "Traceback" not in done.stderr
-    nowhere = sweep(dataclasses.replace(job, shards=f"{job.shards}-gone"))
-    assert nowhere.returncode == 1 and "-gone" in nowhere.stderr
-    assert "Traceback" not in nowhere.stderr
-    assert main([str(Path(job.output).with_name("job.json")), "--seconds", "0"]) == 1
+    status, _, err = sweep(job, "--seconds", "0.02")
+    assert status == 1
+    assert err.startswith("sweep failed: all 403 rows of the train split are positive")
+    assert "Traceback" not in err
+    status, _, err = sweep(dataclasses.replace(job, shards=f"{job.shards}-gone"))
+    assert status == 1 and "-gone" in err
+    status, _, err = sweep(job, "--seconds", "0")
+    assert status == 1 and "a candidate needs some time" in err
 
 
 def test_batch_sizes_fit_the_rows() -> None:

@@ -84,6 +84,8 @@ def sentence(content: Mapping[str, Any]) -> str:
         text += f"; a step takes {step['median'] * 1000:.2f} ms"
         if content["ranks"] > 1:
             text += f" ({step['min'] * 1000:.2f} to {step['max'] * 1000:.2f} over ranks)"
+    if not content["separable"]:
+        text += "; a sharded network also communicates in forward, backward and optimiser"
     slow = content["straggler"]
     if slow is not None:
         text += (

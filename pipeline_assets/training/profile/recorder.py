@@ -146,6 +146,8 @@ class StepProfile(NoProfile):
         content: dict[str, Any] = {
             "ranks": self._ranks.world_size,
             "device": self._ranks.device.type,
+            # Own time and communication cannot be told from each other within a sharded step.
+            "separable": not self._is_sharded,
             "seconds": max(row[-1] for row in rows),
             "steps": int(ranks[0]["steps"]),
             "shares": mean_shares(by_rank),

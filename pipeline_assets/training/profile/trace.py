@@ -72,7 +72,12 @@ class StepTrace:
         profiler.export_chrome_trace(str(temporary))
         temporary.rename(self._path)
         self._collectives = [
-            {"name": event.key, "calls": event.count, "seconds": event.cpu_time_total / 1e6}
+            {
+                "name": event.key,
+                "calls": event.count,
+                # Those of a GPU return to the host at once.
+                "seconds": max(event.cpu_time_total, event.device_time_total) / 1e6,
+            }
             for event in profiler.key_averages()
             if event.key.startswith(_COLLECTIVES)
         ]

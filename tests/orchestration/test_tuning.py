@@ -1,5 +1,6 @@
 """tuning_study on a small use case: trials in MLflow, what is published, and a model made of the best."""
 
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -171,9 +172,12 @@ def children_of(store: MlflowClient, parent: str) -> list[Run]:
 
 
 @pytest.fixture
-def begin_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def begin_run(tmp_path: Path, empty_store: Path) -> Iterator[Any]:
     """Begins an MLflow run as a Dagster run does; returns its tracking."""
     write_project(tmp_path)
+    store = tmp_path / "data" / "mlflow" / "mlflow.db"
+    store.parent.mkdir(parents=True)
+    shutil.copyfile(empty_store, store)
     with at_home(tmp_path):
 
         def begin() -> Tracking:

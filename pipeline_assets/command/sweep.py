@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline_assets.command.errors import CommandError
 from pipeline_assets.command.published import open_lake
+from pipeline_assets.command.table import place
 from pipeline_assets.command.use_cases import find_use_case
 from pipeline_assets.environments import Environment, load_environment
 from pipeline_assets.lake import Lake, Version
@@ -54,7 +55,7 @@ def _job(use_case: UseCase, environment: Environment, lake: Lake, folder: Path) 
     dates = dataset.partitions()
     if not dates:
         raise CommandError(
-            f"no feature_statistics of {use_case.name} are published in {lake.uri}; "
+            f"no feature_statistics of {use_case.name} are published in {place(lake.uri)}; "
             f"`pipeline_assets run {use_case.name}` makes them"
         )
     statistics = dataset.require(max(dates)).read_json("statistics.json")

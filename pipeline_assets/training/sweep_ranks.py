@@ -188,7 +188,7 @@ def not_available(precision: Precision, ranks: Ranks) -> str | None:
         return None
     return {
         "tf32": "a mode of GPUs, and training runs on CPUs here",
-        "float16": "needs a GPU (bfloat16 has its speed without loss scaling)",
+        "float16": "needs a GPU, and training runs on CPUs here",
     }.get(precision)
 
 

@@ -91,10 +91,11 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
         TuningError: no such cluster, or a folder for temporary files whose path is too long.
     """
     with _variables(alone=address is None):
-        for logger in ("ray", "ray.tune", "ray.data", "optuna"):
-            logging.getLogger(logger).setLevel(logging.ERROR)
         import ray
 
+        # Importing Ray sets levels of its own.
+        for logger in ("ray", "ray.tune", "ray.data", "optuna"):
+            logging.getLogger(logger).setLevel(logging.ERROR)
         if ray.is_initialized():
             raise TuningError("Ray runs in this process already: end it first, a study has its own")
         handlers = _handlers()
@@ -180,7 +181,9 @@ def _handlers() -> dict[signal.Signals, Any]:
     """What handles the signals that Ray takes over; it does so in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    return {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    found = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    # None is a handler that is not Python's, which cannot be put back.
+    return {number: handler for number, handler in found.items() if handler is not None}
 
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:

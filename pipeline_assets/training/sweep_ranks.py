@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from pipeline_assets.shards.index import ShardError
 from pipeline_assets.shards.reader import Batch, ShardReader
 from pipeline_assets.training.config import Precision, TrainingError, TrainingJob
 from pipeline_assets.training.losses import RowLosses
@@ -210,15 +211,17 @@ def main(path: str) -> int:
         results = batch_size_results(
             job, ranks, plan["threads"], plan["batch_sizes"], plan["seconds"]
         )
-    status = 0
     try:
         for result in results:
             _tell(result, ranks)
-    except (TrainingError, NotFinite) as error:
+    except (TrainingError, ShardError, NotFinite) as error:
         _tell({"error": str(error)}, ranks)
-        status = 1
+        if not ranks.leads:
+            # Perhaps the only one that sees it.
+            sys.stderr.write(f"rank {ranks.rank}: {error}\n")
+        return 1
     wait_for_all(ranks)
-    return status
+    return 0
 
 
 def _tell(result: dict[str, Any], ranks: Ranks) -> None:

@@ -73,6 +73,10 @@ def test_what_cannot_be_trained_is_said_in_one_line(make_job, sweep: Sweep) -> N
     assert "Traceback" not in err
     status, _, err = sweep(dataclasses.replace(job, shards=f"{job.shards}-gone"))
     assert status == 1 and "-gone" in err
+    path = next(Path(job.shards).rglob("train/*.safetensors"))
+    path.unlink()
+    status, _, err = sweep(job)
+    assert status == 1 and path.name in err and "Traceback" not in err
     status, _, err = sweep(job, "--seconds", "0")
     assert status == 1 and "a candidate needs some time" in err
 

@@ -24,7 +24,7 @@ def family_of(process: subprocess.Popen[str], ranks: int) -> list[psutil.Process
         assert process.poll() is None, process.communicate()
         launcher = psutil.Process(process.pid)
         children = launcher.children(recursive=True)
-        if sum("worker" in " ".join(child.cmdline()) for child in children) == ranks:
+        if len(workers(children)) == ranks:
             return [launcher, *children]
         time.sleep(0.05)
     raise AssertionError("the ranks did not start")
@@ -48,5 +48,12 @@ def all_gone(family: list[psutil.Process]) -> bool:
 
 
 def workers(family: list[psutil.Process]) -> list[psutil.Process]:
-    """The ranks among them."""
-    return [process for process in family if "worker" in " ".join(process.cmdline())]
+    """The ranks among them that run."""
+    return [process for process in family if _trains(process)]
+
+
+def _trains(process: psutil.Process) -> bool:
+    try:
+        return "worker" in " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False

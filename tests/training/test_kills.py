@@ -72,8 +72,9 @@ def test_kills_at_random_points_change_nothing(  # type: ignore[no-untyped-def]
         process = start(on(job, max_restarts=1))
         family = family_of(process, 2)
         in_mid_epoch(job, point)
-        point.choice(workers(family)).kill()
-        assert all_gone(workers(family)), "the other ranks are ended as well"
+        ranks = workers(family)
+        point.choice(ranks).kill()
+        assert all_gone(ranks), "the other ranks are ended as well"
         # The agent restarts its ranks; where it is killed itself somebody has to run again.
         family = family_of(process, 2)
         in_mid_epoch(job, point)

@@ -105,7 +105,7 @@ class Tuning(SpecModel):
     resources: TrialResources = TrialResources()
     """What one trial gets."""
     time_limit: Duration | None = None
-    """Wall time of the trials of one execution. What was finished by then is published; the next execution continues."""
+    """Wall time of the trials of one execution. What was finished by then is published; the next one goes on."""
     seed: int | None = None
     """Seed of the search; the use case's by default. Trials train with the use case's seed."""
     use_best: bool = False

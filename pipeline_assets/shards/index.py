@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +117,12 @@ class ShardIndex:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "ShardIndex":
-        """Inverse of `to_dict`. Raises `ShardError` for another format version."""
+        """Inverse of `to_dict`.
+
+        Raises:
+            ShardError: another format version, or an entry whose file or hash would lead out of the
+                folders that shards are kept in.
+        """
         if data.get("format_version") != FORMAT_VERSION:
             raise ShardError(
                 f"index of format version {data.get('format_version')!r}, this code reads "
@@ -126,7 +132,7 @@ class ShardIndex:
             numeric=tuple(data["schema"]["numeric"]["features"]),
             categorical=tuple(data["schema"]["categorical"]["features"]),
             labels=tuple(data["schema"]["label"].get("labels", ())),
-            shards=tuple(Shard(**shard) for shard in data["shards"]),
+            shards=tuple(_shard(at, entry) for at, entry in enumerate(data["shards"])),
         )
 
 
@@ -140,8 +146,11 @@ def load_index(place: str | Path, storage_options: dict[str, Any] | None = None)
     Raises:
         ShardError: it is not there, cannot be read, or is no index.
     """
+    content = _read(place, storage_options)
     try:
-        return ShardIndex.from_dict(json.loads(_read(place, storage_options)))
+        return ShardIndex.from_dict(json.loads(content))
+    except ShardError as error:
+        raise ShardError(f"{place}: {error}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise ShardError(f"{place} is not a shard index: {error}") from None
 
@@ -153,6 +162,27 @@ def folder_of(place: str | Path) -> str:
         return text.removesuffix(f"/{INDEX_FILE}").rstrip("/")
     path = _local_path(place)
     return str(path if path.is_dir() else path.parent)
+
+
+def _shard(at: int, entry: dict[str, Any]) -> Shard:
+    shard = Shard(**entry)
+    # Both become parts of paths, of files that are written and removed.
+    if not isinstance(shard.file, str) or not _is_plain(shard.file):
+        raise ShardError(
+            f"shard {at} of the index has the file {shard.file!r}; it must be a path relative to the "
+            "index, without '..': do not use this index, materialise tensor_shards again"
+        )
+    if not isinstance(shard.sha256, str) or not re.fullmatch("[0-9a-f]{64}", shard.sha256):
+        raise ShardError(
+            f"shard {at} of the index ({shard.file}) has the SHA-256 {shard.sha256!r}; it must be 64 "
+            "lower-case hex digits: do not use this index, materialise tensor_shards again"
+        )
+    return shard
+
+
+def _is_plain(file: str) -> bool:
+    """Whether a path stays below the folder that it is joined to."""
+    return "\0" not in file and all(part not in ("", ".", "..") for part in file.split("/"))
 
 
 def _read(place: str | Path, storage_options: dict[str, Any] | None) -> bytes:

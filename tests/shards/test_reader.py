@@ -1,5 +1,6 @@
 """The order of batches, its independence of ranks, and what damaged shards say."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,6 +129,34 @@ def test_absent_index_and_absent_split(make_shards: Callable[..., Path], tmp_pat
         ShardReader(make_shards(5), "test")
     with pytest.raises(ShardError, match=r"materialise tensor_shards first"):
         ShardReader(tmp_path / "nowhere", "train")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sha256", "../../victim"),
+        ("sha256", "A" * 64),
+        ("sha256", "0" * 64 + "\n"),
+        ("sha256", 7),
+        ("file", "../victim"),
+        ("file", "train/../../victim"),
+        ("file", "/victim"),
+        ("file", "day//victim"),
+        ("file", ""),
+        ("file", None),
+    ],
+)
+def test_an_index_that_leads_out_of_its_folder_is_refused(
+    make_shards: Callable[..., Path], key: str, value: object
+) -> None:
+    folder = make_shards(50, 60)
+    index = json.loads((folder / "index.json").read_text())
+    index["shards"][1][key] = value
+    (folder / "index.json").write_text(json.dumps(index))
+    with pytest.raises(ShardError) as raised:
+        ShardReader(folder, "train")
+    assert str(raised.value).startswith(f"{folder}: shard 1 of the index")
+    assert repr(value) in str(raised.value)
 
 
 def test_the_index_itself_and_local_uris_name_the_folder_too(

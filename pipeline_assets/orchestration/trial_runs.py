@@ -17,7 +17,7 @@ class TrialRuns:
     """Makes a child run of each trial that is over.
 
     Trials of an execution that was interrupted have runs already, as children of the run that was killed:
-    those get the run that continues as their parent. A server that is lost meanwhile does not end the
+    those get the run that continues as their parent, and what they lack. A server that is lost meanwhile does not end the
     study: a warning, and `finish` sends what is missing.
     """
 
@@ -28,7 +28,7 @@ class TrialRuns:
 
         Args:
             tracking: of the Dagster run.
-            study: what the same study has in common over its executions.
+            study: id of the study's journal, which its executions have in common.
             monitor: name of the validation score.
             log: for warnings.
 
@@ -47,7 +47,7 @@ class TrialRuns:
             known = self._store.search_runs(
                 [self._experiment], f"tags.`{STUDY_TAG}` = '{study}'", max_results=50_000
             )
-        self._known = {run.data.tags[TRIAL_TAG]: run.info.run_id for run in known}
+        self._known = {run.data.tags[TRIAL_TAG]: run for run in known}
 
     def add(self, trial: Trial) -> None:
         """Send a trial, and those that could not be sent before."""
@@ -72,28 +72,33 @@ class TrialRuns:
             self._missing.pop(0)
 
     def _log_trial(self, trial: Trial) -> None:
-        from mlflow.entities import Metric, Param
+        from mlflow.entities import Metric, Param, RunTag
 
         known = self._known.get(str(trial.number))
-        if known is not None:
-            self._store.set_tag(known, _PARENT_TAG, self._parent)
+        status = _STATUS[trial.outcome]
+        if known is not None and known.info.status == status:
+            self._store.set_tag(known.info.run_id, _PARENT_TAG, self._parent)
             return
         began, ended = int(trial.began * 1000), int((trial.began + trial.seconds) * 1000)
         tags: dict[str, Any] = {
             _PARENT_TAG: self._parent,
             "mlflow.runName": f"trial {trial.number}",
+            STUDY_TAG: self._study,
             TRIAL_TAG: str(trial.number),
             "tuning.outcome": trial.outcome,
             **({"tuning.message": trial.message[:5000]} if trial.message else {}),
         }
-        run = self._store.create_run(self._experiment, start_time=began, tags=tags)
+        run = known or self._store.create_run(self._experiment, start_time=began, tags=tags)
+        self._known[str(trial.number)] = run
         name = f"validation_{self._monitor}"
         metrics = [
             Metric(name, score, ended, epoch) for epoch, score in enumerate(trial.scores, start=1)
         ]
         parameters = [Param(key, str(value)[:500]) for key, value in trial.settings.items()]
-        self._store.log_batch(run.info.run_id, metrics=metrics, params=parameters)
-        self._store.set_terminated(run.info.run_id, _STATUS[trial.outcome], ended)
-        # Last of all: a run without it is one whose logging was interrupted, and is made again.
-        self._store.set_tag(run.info.run_id, STUDY_TAG, self._study)
-        self._known[str(trial.number)] = run.info.run_id
+        # The tags again: a run whose logging was interrupted is continued, under the parent of now.
+        renewed = [RunTag(key, value) for key, value in tags.items()]
+        self._store.log_batch(run.info.run_id, metrics=metrics, params=parameters, tags=renewed)
+        if not trial.message and "tuning.message" in run.data.tags:
+            self._store.delete_tag(run.info.run_id, "tuning.message")
+        # Last of all: the status tells whether a run has everything.
+        self._store.set_terminated(run.info.run_id, status, ended)

@@ -27,6 +27,7 @@ from pipeline_assets.orchestration.trial_runs import TrialRuns
 from pipeline_assets.shards.index import load_index
 from pipeline_assets.spec import Tuning, UseCase
 from pipeline_assets.training.config import Monitor, TrainingJob
+from pipeline_assets.tuning.journal import Journal
 from pipeline_assets.tuning.trials import Trial, best_trial
 
 _SEARCHED = {"space", "search", "scheduler", "grace_epochs", "reduction_factor", "seed"}
@@ -64,7 +65,7 @@ def build_tuning_study(use_case: UseCase, tuning: Tuning) -> dg.AssetsDefinition
         with model_run(context, use_case) as (run, tracking, folder):
             monitor: Monitor = use_case.training.monitor
             job, study = _job(run, tuning, folder)
-            runs = TrialRuns(tracking, study.name, monitor, context.log)
+            runs = TrialRuns(tracking, Journal(study).id, monitor, context.log)
             trials = _trials(run, tuning, job, study, runs)
             runs.finish()
             best = best_trial(trials, monitor)

@@ -6,6 +6,7 @@ last snapshot; these lines are plain JSON and each is on disk before the next tr
 
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ class Journal:
         """Trials that are over, in the order in which they ended."""
         self.begun: dict[int, dict[str, Any]] = {}
         """Number to settings of all trials that began."""
+        self.id = ""
+        """Of this journal: a study that is done anew has the same folder and another journal."""
         whole = 0
         content = self._path.read_bytes() if self._path.exists() else b""
         for line in content.splitlines(keepends=True):
@@ -39,6 +42,8 @@ class Journal:
             whole += len(line)
         with self._path.open("ab") as file:
             file.truncate(whole)
+        if not self.id:
+            self._append({"journal": secrets.token_hex(8)})
 
     @property
     def interrupted(self) -> dict[int, dict[str, Any]]:
@@ -62,7 +67,9 @@ class Journal:
         self._take(entry)
 
     def _take(self, entry: Mapping[str, Any]) -> None:
-        if "begun" in entry:
+        if "journal" in entry:
+            self.id = entry["journal"]
+        elif "begun" in entry:
             self.begun[entry["begun"]] = dict(entry["settings"])
         else:
             self.finished.append(Trial.from_dict(entry["ended"]))

@@ -211,7 +211,7 @@ def test_a_continued_study_takes_over_the_runs_of_the_killed_one(begin_run: Any)
     before = [run.info.run_id for run in children_of(store, killed.run_id)]
     again = begin_run()
     runs = TrialRuns(again, "study", "roc_auc", LOG)
-    for over in (trial(1), trial(2), trial(3)):
+    for over in (trial(1), trial(2, outcome="failed", scores=(), message="loss is NaN"), trial(3)):
         runs.add(over)
     runs.finish()
     assert children_of(store, killed.run_id) == []
@@ -219,6 +219,14 @@ def test_a_continued_study_takes_over_the_runs_of_the_killed_one(begin_run: Any)
     assert [run.info.run_id for run in children][:2] == before and len(children) == 3
     assert [run.info.status for run in children] == ["FINISHED", "FAILED", "FINISHED"]
     assert children[1].data.tags["tuning.message"] == "loss is NaN"
+    tags = children[0].data.tags | {"tuning.trial": "4"}
+    cut_off = store.create_run(children[0].info.experiment_id, tags=tags)
+    store.set_terminated(cut_off.info.run_id, "FAILED")
+    last = begin_run()
+    TrialRuns(last, "study", "roc_auc", LOG).add(trial(4))
+    [completed] = children_of(store, last.run_id)
+    assert (completed.info.run_id, completed.info.status) == (cut_off.info.run_id, "FINISHED")
+    assert completed.data.metrics == {"validation_roc_auc": 0.8}
     other = TrialRuns(begin_run(), "another study", "roc_auc", LOG)
     other.add(trial(1))
     assert len(children_of(store, again.run_id)) == 3

@@ -46,6 +46,7 @@ def test_a_journal_survives_a_crash_in_the_middle_of_a_line(tmp_path: Path) -> N
     assert list(again.begun) == [1, 2, 3]
     again.end(trial(3, 0.3))
     assert Journal(tmp_path).interrupted == {}
+    assert again.id == journal.id != Journal(tmp_path / "anew").id
     assert all(json.loads(line) for line in file.read_text().splitlines())
 
 

@@ -9,6 +9,7 @@ All ranks and runs of a node may use one folder at the same time; locks are thos
 (`flock`), so nothing stays locked when a process is killed.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -101,28 +102,28 @@ class ShardCache:
             on_progress: is called after each piece that is downloaded.
 
         Raises:
-            ShardError: it cannot be downloaded, is not what the index says, or the disk is full.
+            ShardError: it cannot be downloaded, is not what the index says, or the cache cannot be written.
         """
         target = self.path(shard)
         partial = self._partial(shard)
-        while not target.exists():
-            # Unbuffered: closing must not try to write again what the disk has refused.
-            with partial.open("ab+", buffering=0) as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                except BlockingIOError:
-                    return None
-                # Whoever had the lock has published the file, or given it up.
-                if not _is_same(file.fileno(), partial):
-                    continue
-                if target.exists():
-                    partial.unlink()
-                    continue
-                try:
+        try:
+            while not target.exists():
+                # Unbuffered: closing must not try to write again what the disk has refused.
+                with partial.open("ab+", buffering=0) as file:
+                    try:
+                        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                    except BlockingIOError:
+                        return None
+                    # Whoever had the lock has published the file, or given it up.
+                    if not _is_same(file.fileno(), partial):
+                        continue
+                    if target.exists():
+                        partial.unlink()
+                        continue
                     complete(file, shard, source, on_progress)
                     partial.replace(target)
-                except OSError as error:
-                    raise self._unusable(error) from None
+        except OSError as error:
+            raise self._unusable(error) from None
         return target
 
     def downloaded(self, shard: Shard) -> int:
@@ -171,10 +172,12 @@ class ShardCache:
             excess -= size
 
     def _unusable(self, error: OSError) -> ShardError:
-        return ShardError(
-            f"the shard cache {self.folder} cannot be written: {error}; free space there, or set "
-            f"{FOLDER_VARIABLE} to a folder on another local disk"
-        )
+        advice = f"free space there, or set {FOLDER_VARIABLE} to a folder on another local disk"
+        if isinstance(error, PermissionError):
+            advice = f"let this user write there, or set {FOLDER_VARIABLE} to a folder of its own"
+        elif error.errno in (errno.EMFILE, errno.ENFILE):
+            advice = "raise the limit of open files (ulimit -n)"
+        return ShardError(f"the shard cache {self.folder} cannot be written: {error}; {advice}")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

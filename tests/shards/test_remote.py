@@ -1,6 +1,7 @@
 """Shards on an object store, a real S3 server on this machine, read through the cache."""
 
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -306,6 +307,24 @@ def test_a_training_set_composed_of_partitions_at_uris(
     assert order(ShardReader(tmp_path / "whole", "train")) == order(ShardReader(local, "train"))
     assert len(s3.downloads()) == 2
     assert len(list((tmp_path / "cache" / "shards").iterdir())) == 2
+
+
+def test_a_cache_that_cannot_be_written_during_a_download_is_one_sentence(
+    make_shards: MakeShards, cache: ShardCache
+) -> None:
+    (shard,) = load_index(make_shards(50)).shards
+    lease = cache.lease([shard])
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(ShardError, match=r"Too many open files.*; raise the limit"):
+            cache.fetch(shard, remote.RemoteFolder("s3://nowhere"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    (cache.folder / "partial" / shard.sha256).mkdir()
+    with pytest.raises(ShardError, match=r"shard cache .* cannot be written: .*; free space"):
+        cache.fetch(shard, remote.RemoteFolder("s3://nowhere"))
+    lease.close()
 
 
 def test_settings_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

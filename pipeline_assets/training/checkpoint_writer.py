@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from pipeline_assets.training.checkpoint import TrainingState, write_checkpoint
@@ -69,7 +70,8 @@ class CheckpointWriter:
             return
         try:
             pending.result()
-        except OSError as error:
+        # Rust writes the tensors, and has an error of its own for a full disk.
+        except (OSError, SafetensorError) as error:
             raise TrainingError(
                 f"a checkpoint could not be written to {self._folder}: {error}. Make room or give "
                 "write access there and run again: training goes on from the last good one"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from pipeline_assets.shards.errors import DamagedShard
-from pipeline_assets.shards.index import Shard, load_index
+from pipeline_assets.shards.index import Shard, ShardIndex, load_index
 from pipeline_assets.shards.reader import verify_shard
 from pipeline_assets.training.config import TrainingJob
 from pipeline_assets.training.heartbeat import Heartbeat
@@ -69,7 +69,7 @@ def find_damaged(job: TrainingJob, ranks: Ranks, heartbeat: Heartbeat) -> LeftOu
     first = int(os.environ.get("LOCAL_RANK", "0"))
     for at in range(first, len(checked), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))):
         try:
-            verify_shard(folder, index, checked[at], download=skip)
+            verify_shard(folder, index, checked[at], download=skip, on_progress=heartbeat.alive)
         except DamagedShard:
             if not skip:
                 raise
@@ -77,12 +77,13 @@ def find_damaged(job: TrainingJob, ranks: Ranks, heartbeat: Heartbeat) -> LeftOu
         heartbeat.starting()
     found = sum_over_ranks(damaged, ranks).nonzero().flatten().tolist()
     shards = tuple(checked[at] for at in found)
-    return LeftOut(shards=shards, reasons=tuple(_reason(folder, job, shard) for shard in shards))
+    reasons = tuple(_reason(folder, index, shard, heartbeat) for shard in shards)
+    return LeftOut(shards=shards, reasons=reasons)
 
 
-def _reason(folder: str, job: TrainingJob, shard: Shard) -> str:
+def _reason(folder: str, index: ShardIndex, shard: Shard, heartbeat: Heartbeat) -> str:
     try:
-        verify_shard(folder, load_index(job.shards), shard)
+        verify_shard(folder, index, shard, on_progress=heartbeat.alive)
     except DamagedShard as error:
         return str(error)
     return f"shard {shard.file} is damaged on another node"

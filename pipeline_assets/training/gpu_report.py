@@ -91,3 +91,5 @@ def _utilisation(device: torch.device) -> str:
         return f"{torch.cuda.utilization(device)} %"
     except ModuleNotFoundError:
         return "unknown (needs nvidia-ml-py)"
+    except Exception as error:  # noqa: BLE001 (the driver's errors share no base, and a report must not end a training)
+        return f"unknown ({error})"

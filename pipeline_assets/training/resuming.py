@@ -104,12 +104,13 @@ def _load(
     state, tensors, notes = load_checkpoint(folder, fingerprint, end_of_epoch=end_of_epoch)
     for note in notes:
         progress.say(note)
-    seen = -1 if state is None else state.position
+    seen = [-1, 0] if state is None else [state.position, len(state.reloads)]
     # All have read before anyone may replace it.
-    positions = gather_rows(torch.tensor([seen], device=ranks.device), ranks).tolist()
-    if len(set(positions)) > 1:
+    by_rank = gather_rows(torch.tensor([seen], device=ranks.device), ranks).tolist()
+    positions = [position for position, _ in by_rank]
+    if any(other != by_rank[0] for other in by_rank):
         raise TrainingError(
             f"the ranks see different checkpoints in {folder} (batches done, by rank: {positions}; "
-            "-1 is none): all nodes need the same folder, on a shared file system"
+            "-1 is none; or of different reloads): all nodes need the same folder, on a shared file system"
         )
     return None if state is None else (state, restore(tensors, network, optimizer))

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 
 from pipeline_assets.shards.index import ShardError, load_index
 from pipeline_assets.training.config import Precision, TrainingError, TrainingJob
-from pipeline_assets.training.processes import available_cores
+from pipeline_assets.training.processes import SWEEP_PID, available_cores
 
 What = Literal["dataloader", "precision"]
 SECONDS = 2.0
@@ -144,7 +144,8 @@ def _measure(
         processes = [
             subprocess.Popen(
                 [sys.executable, "-m", "pipeline_assets.training.sweep_ranks", str(path)],
-                env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                env=environment
+                | {"RANK": str(rank), "LOCAL_RANK": str(rank), SWEEP_PID: str(os.getpid())},
                 stdout=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
                 text=True,
             )
@@ -152,7 +153,9 @@ def _measure(
         ]
         try:
             for line in processes[0].stdout or ():
-                found = json.loads(line)
+                found = _result(line)
+                if found is None:
+                    continue
                 if "error" in found:
                     raise TrainingError(found["error"])
                 yield found
@@ -215,3 +218,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+def _result(line: str) -> dict[str, Any] | None:
+    """A line of `sweep_ranks`, or None for what a model of somebody else's has printed."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None

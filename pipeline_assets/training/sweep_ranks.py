@@ -31,7 +31,7 @@ from pipeline_assets.training.parallelize import (
 )
 from pipeline_assets.training.precision import set_precision
 from pipeline_assets.training.preconditions import check_trainable, positive_weight
-from pipeline_assets.training.processes import die_with_parent
+from pipeline_assets.training.processes import SWEEP_PID, die_with_parent
 from pipeline_assets.training.profile.recorder import NoProfile
 from pipeline_assets.training.step import TrainingStep
 from pipeline_assets.training.tasks import target_scale
@@ -199,7 +199,8 @@ def _with(job: TrainingJob, **settings: Any) -> TrainingJob:
 
 def main(path: str) -> int:
     """Measure what the plan says; return the exit status."""
-    die_with_parent()
+    # Torch has been imported meanwhile: the sweep may be gone already.
+    die_with_parent(parent=int(os.environ[SWEEP_PID]))
     plan = json.loads(Path(path).read_text(encoding="utf-8"))
     job = TrainingJob.from_dict(plan["job"])
     torch.use_deterministic_algorithms(job.training.deterministic)

@@ -186,6 +186,13 @@ class Trainer:
     def _judge(self, epoch: int, scores: dict[str, float], validation_seconds: float) -> None:
         """Note the epoch, keep the best weights, decide whether to stop, checkpoint."""
         state, monitor = self.state, self.config.monitor
+        undefined = [name for name, score in scores.items() if not math.isfinite(score)]
+        if undefined:
+            raise TrainingError(
+                f"validation {', '.join(undefined)} of epoch {epoch + 1} is not a finite number, so no epoch is "
+                "better than another: predictions have overflowed, or a label has one class only. Look for "
+                "extreme values in the validation rows"
+            )
         best = is_better(monitor, scores[monitor], state.best_score)
         if best:
             state.best_epoch, state.best_score = epoch + 1, scores[monitor]

@@ -23,14 +23,18 @@ def main(job_path: str) -> int:
         die_with_parent()
     # Deterministic algorithms on a GPU need it before the first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    job = TrainingJob.load(job_path)
+    said = Path(job.output) / ERROR_FILE
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and said.exists():
+        # A restart heals what has killed a rank, not what a rank has given as its reason.
+        return 1
     heartbeat = Heartbeat(os.environ.get(FOLDER), int(os.environ.get("RANK", "0")))
     from pipeline_assets.shards.index import ShardError
 
-    job = TrainingJob.load(job_path)
     try:
         train(job, heartbeat)
     except (TrainingError, ShardError) as error:
-        leave_message(Path(job.output) / ERROR_FILE, str(error))
+        leave_message(said, str(error))
         return 1
     except RuntimeError as error:
         # Another rank has died, before or after all had met; why it did is that rank's to say.

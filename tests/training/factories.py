@@ -3,10 +3,11 @@
 import dataclasses
 import os
 import time
+from pathlib import Path
 
 from torch import Tensor, nn
 
-from pipeline_assets.training.config import ModelConfig
+from pipeline_assets.training.config import ModelConfig, TrainingError
 from pipeline_assets.training.models import mlp
 
 
@@ -86,3 +87,26 @@ class Slow(nn.Module):
 
 def slow(config: ModelConfig) -> nn.Module:
     return Slow(dataclasses.replace(config, options={}), **config.options)
+
+
+def refusing(config: ModelConfig) -> nn.Module:
+    """Says no, and writes down that it was asked."""
+    with Path(config.options["asked"]).open("a", encoding="utf-8") as file:
+        file.write("asked\n")
+    raise TrainingError("there is no such layer")
+
+
+class Undefined(nn.Module):
+    """Gives logits that are no numbers wherever it is not trained."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.network = mlp.build(config)
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        logits = self.network(numeric, categorical)
+        return logits if self.training else logits * float("nan")
+
+
+def undefined(config: ModelConfig) -> nn.Module:
+    return Undefined(config)

@@ -76,6 +76,19 @@ def test_a_reason_is_given_in_one_sentence(make_job, start: Start) -> None:  # t
     assert "Traceback" not in err
 
 
+def test_a_reason_is_no_matter_of_restarts(make_job, start: Start, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    asked = tmp_path / "asked.txt"
+    job = make_job(
+        factory="tests.training.factories:refusing",
+        options={"asked": str(asked)},
+        processes=1,
+        max_restarts=2,
+    )
+    _, err = start(job).communicate(timeout=200)
+    assert "training failed: there is no such layer" in err
+    assert asked.read_text(encoding="utf-8").splitlines() == ["asked"]
+
+
 def test_reports_to_dagster_pipes_what_was_left_out(make_job, start: Start, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     pipes = pytest.importorskip("dagster_pipes")
     messages = tmp_path / "messages"

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from pipeline_assets.training import checkpoint_writer
@@ -124,8 +125,17 @@ def test_training_goes_on_while_a_checkpoint_is_written(  # type: ignore[no-unty
     assert 0 < line["checkpoint_share"] < 0.5
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        ),
+    ],
+)
 def test_a_checkpoint_that_cannot_be_written_is_an_error(  # type: ignore[no-untyped-def]
-    make_job, monkeypatch: pytest.MonkeyPatch
+    make_job, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     job = make_job()
 
@@ -133,7 +143,7 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error(  # type: ignore[no-unt
 
     def full(*arguments: object) -> None:
         attempts.append(arguments)
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(checkpoint_writer, "write_checkpoint", full)
     with pytest.raises(TrainingError, match=r"could not be written to .*No space left on device"):
@@ -141,6 +151,12 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error(  # type: ignore[no-unt
     # At the next one, not at the end.
     assert len(attempts) == 1
     assert not (Path(job.output) / "model.safetensors").exists()
+
+
+def test_a_score_that_is_no_number_is_an_error(make_job) -> None:  # type: ignore[no-untyped-def]
+    job = make_job(factory="tests.training.factories:undefined")
+    with pytest.raises(TrainingError, match="log_loss of epoch 1 is not a finite number"):
+        train(job)
 
 
 def test_what_a_killed_process_was_writing_is_removed(make_job) -> None:  # type: ignore[no-untyped-def]

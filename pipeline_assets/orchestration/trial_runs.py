@@ -17,8 +17,8 @@ class TrialRuns:
     """Makes a child run of each trial that is over.
 
     Trials of an execution that was interrupted have runs already, as children of the run that was killed:
-    those get the run that continues as their parent, and what they lack. A server that is lost meanwhile does not end the
-    study: a warning, and `finish` sends what is missing.
+    those get the run that continues as their parent, and what they lack. A server that is lost meanwhile
+    does not end the study: a warning, and `finish` sends what is missing.
     """
 
     def __init__(

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import math
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ from pipeline_assets.tuning.trials import Trial, best_trial
 
 _SEARCHED = {"space", "search", "scheduler", "grace_epochs", "reduction_factor", "seed"}
 """What makes a study; the rest is how much of it is done, and where."""
+_DECIDES = _SEARCHED | {"trials"}
+"""What decides which settings are found."""
 _TIMES = {"began", "seconds"}
 
 
@@ -48,7 +52,7 @@ def build_tuning_study(use_case: UseCase, tuning: Tuning) -> dg.AssetsDefinition
         code_version=code_version(
             use_case.model,
             use_case.training.without_profile(),
-            tuning,
+            json.dumps(tuning.model_dump(mode="json", include=_DECIDES), sort_keys=True),
             use_case.seed,
             *model_code(use_case),
         ),
@@ -64,9 +68,10 @@ def build_tuning_study(use_case: UseCase, tuning: Tuning) -> dg.AssetsDefinition
         require_extra()
         with model_run(context, use_case) as (run, tracking, folder):
             monitor: Monitor = use_case.training.monitor
-            job, study = _job(run, tuning, folder)
-            runs = TrialRuns(tracking, Journal(study).id, monitor, context.log)
-            trials = _trials(run, tuning, job, study, runs)
+            with _place(run, folder) as place:
+                job, study = _job(run, tuning, folder, place)
+                runs = TrialRuns(tracking, Journal(study).id, monitor, context.log)
+                trials = _trials(run, tuning, job, study, runs)
             runs.finish()
             best = best_trial(trials, monitor)
             assert best is not None
@@ -122,15 +127,33 @@ def build_tuning_study(use_case: UseCase, tuning: Tuning) -> dg.AssetsDefinition
     return tuning_study
 
 
-def _job(run: StageRun, tuning: Tuning, folder: Path) -> tuple[TrainingJob, Path]:
-    """The training of all trials, and the folder that outlives this run if it is interrupted."""
+@contextmanager
+def _place(run: StageRun, folder: Path) -> Iterator[Path]:
+    """A folder that all trials see, removed at the end: what refers to shards may name the store's options."""
+    environment = run.platform.environment
+    if environment.tuning.ray_address is None:
+        yield folder
+        return
+    # Trials run on other machines, which see the home and not this one's temporary folder.
+    place = environment.resolve("data/tuning") / run.use_case.name / "inputs" / run.partition
+    shutil.rmtree(place, ignore_errors=True)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _job(run: StageRun, tuning: Tuning, folder: Path, place: Path) -> tuple[TrainingJob, Path]:
+    """The training of all trials, and the folder that outlives this run if it is interrupted.
+
+    Args:
+        run: of the study.
+        tuning: what is searched.
+        folder: for files of this machine.
+        place: for what all trials read.
+    """
     environment = run.platform.environment
     statistics = run.require("feature_statistics").read_json("statistics.json")
-    place = folder
-    if environment.tuning.ray_address is not None:
-        # Trials run on other machines, which see the home and not this one's temporary folder.
-        place = environment.resolve("data/tuning") / run.use_case.name / "inputs" / run.partition
-        shutil.rmtree(place, ignore_errors=True)
     shards = training_shards(run, place / "shards", FITTED)
     job = training_job(run, shards=shards, statistics=statistics, output=folder / "model")
     # What a trial would measure is its neighbours.

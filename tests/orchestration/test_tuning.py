@@ -122,6 +122,60 @@ def test_a_model_is_made_of_the_best_settings_when_the_spec_says_so(
     assert tuned.manifest.metadata["ancestors"]["tuning_study"]["data_version"] == study
 
 
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("block", "change", "sentence"),
+    [
+        ("training", {"monitor": "log_loss"}, "was judged by roc_auc, training.monitor is log_loss"),
+        ("tuning", {"space": {"training.patience": {"integer": [1, 3]}}}, "which is not in tuning.space"),
+    ],
+)  # fmt: skip
+def test_settings_of_a_study_of_something_else_are_refused(
+    studied: tuple[Project, dg.ExecuteInProcessResult],
+    block: str,
+    change: dict[str, Any],
+    sentence: str,
+) -> None:
+    project, _ = studied
+    text = project.file.read_text()
+
+    def edit(attributes: dict[str, Any]) -> None:
+        attributes["tuning"]["use_best"] = True
+        attributes[block].update(change)
+
+    try:
+        project.edit(edit)
+        result = project.run(asset_selection=[dg.AssetKey(["tiny", "trained_model"])])
+    finally:
+        project.file.write_text(text)
+    assert not result.success
+    assert sentence in failure_text(result)
+    assert "materialise tuning_study again" in failure_text(result)
+
+
+def test_only_what_decides_the_search_makes_a_study_outdated(tmp_path: Path) -> None:
+    file = write_project(tmp_path)
+
+    def version(**keys: Any) -> str | None:
+        document = yaml.safe_load(file.read_text())
+        document["attributes"]["tuning"] = {**TUNING, **keys}
+        file.write_text(yaml.safe_dump(document))
+        definitions: Any = use_case_definitions(load_checked_use_case(file))
+        [study] = [
+            spec
+            for asset in definitions.assets
+            for spec in asset.specs
+            if spec.key.path[-1] == "tuning_study"
+        ]
+        return study.code_version
+
+    first = version()
+    assert (
+        version(use_best=True, max_concurrent=1, time_limit="10m", resources={"cpus": 2}) == first
+    )
+    assert len({first, version(trials=5), version(seed=1), version(search="random")}) == 4
+
+
 def test_the_study_is_upstream_of_the_model_and_in_the_whole_chain_only_if_it_is_used(
     tmp_path: Path,
 ) -> None:

@@ -179,7 +179,12 @@ class ShardReader:
 
 
 def verify_shard(
-    folder: str | Path, index: ShardIndex, shard: Shard, *, download: bool = True
+    folder: str | Path,
+    index: ShardIndex,
+    shard: Shard,
+    *,
+    download: bool = True,
+    on_progress: Callable[[], None] = lambda: None,
 ) -> None:
     """Re-hash one file.
 
@@ -189,6 +194,7 @@ def verify_shard(
         shard: which.
         download: get one that is at a URI, and not in the cache. Otherwise it passes: it is verified when
             it is downloaded.
+        on_progress: is called, by threads, when the download has come further.
 
     Raises:
         ShardError: it is missing, or not what the index says.
@@ -198,5 +204,7 @@ def verify_shard(
     if not download and sources is not None and sources.locate(shard) is not None:
         sources.cache.verify(shard)
         return
-    opened = OpenShards(index, (shard,), folder=place, sources=sources, verify=True)
+    opened = OpenShards(
+        index, (shard,), folder=place, sources=sources, verify=True, on_progress=on_progress
+    )
     opened[0]

@@ -27,6 +27,7 @@ from pipeline_assets.shards import (
     refer_to_index,
     remote,
 )
+from pipeline_assets.shards.reader import verify_shard
 from tests.shards.s3_server import Request, S3Server
 
 MakeShards = Callable[..., Path]
@@ -242,6 +243,18 @@ def test_who_waits_for_a_download_hears_of_its_progress(
     assert len(s3.downloads()) == pieces
     assert max(len(own), len(others)) == pieces
     assert min(len(own), len(others)) >= 2
+
+
+def test_who_verifies_a_shard_hears_of_its_download(
+    make_shards: MakeShards, s3: S3Server, cache: ShardCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "PIECE_BYTES", 8000)
+    monkeypatch.setenv("PIPELINE_SHARD_CACHE", str(cache.folder))
+    uri = upload(s3, make_shards(1000))
+    index = load_index(uri)
+    heard: list[int] = []
+    verify_shard(uri, index, index.shards[0], on_progress=lambda: heard.append(1))
+    assert len(heard) == len(s3.downloads()) == -(-index.shards[0].bytes // 8000)
 
 
 def test_least_recently_used_shards_go_first_and_those_in_use_never(

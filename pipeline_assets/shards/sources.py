@@ -1,10 +1,13 @@
 """Where the shards of an index are, if not beside it: a small file, `sources.json`, next to `index.json`.
 
 The index itself says nothing of places, so the order of samples is the same wherever the shards lie.
+URIs and storage options are written as they were given: credentials belong into the environment, not in
+there. In case they are, only the user who wrote the file may read it.
 """
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +42,7 @@ class Sources:
         Returns None for a local folder without `sources.json`: it holds its shards.
 
         Raises:
-            ShardError: `sources.json` is damaged.
+            ShardError: `sources.json` is damaged, or this user may not read it.
         """
         if is_remote(folder):
             return cls(folders={"": RemoteFolder(folder, storage_options)})
@@ -50,11 +53,15 @@ class Sources:
             return cls(folders=folders, cache_settings=CacheSettings(**data["cache"]))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise ShardError(
+                f"{path} cannot be read: {error}; read these shards as the user who wrote it"
+            ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise ShardError(f"{path} is damaged: {error!r}") from None
 
     def write(self, folder: Path) -> None:
-        """Write `sources.json` into a folder."""
+        """Write `sources.json` into a folder, for this user alone (mode 0600)."""
         data = {
             "folders": {
                 name: {"uri": place.uri, "storage_options": place.storage_options}
@@ -63,7 +70,12 @@ class Sources:
             "cache": self.cache_settings._asdict(),
         }
         text = json.dumps(data, indent=1, sort_keys=True)
-        (folder / SOURCES_FILE).write_text(text, encoding="utf-8")
+        path = folder / SOURCES_FILE
+        # What an earlier attempt left would keep its mode.
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
 
     @property
     def cache(self) -> ShardCache:

@@ -315,11 +315,19 @@ def test_a_training_set_composed_of_partitions_at_uris(
     assert s3.downloads() == []
     expected = order(ShardReader(tmp_path / "here", "train"))
     assert order(ShardReader(tmp_path / "there", "train")) == expected
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole/sources.json").write_text("")
     index = refer_to_index(tmp_path / "whole", uri, cache=cache)
+    for place in ("there", "whole"):
+        assert (tmp_path / place / "sources.json").stat().st_mode & 0o777 == 0o600
     assert index == load_index(tmp_path / "whole") == load_index(local)
     assert order(ShardReader(tmp_path / "whole", "train")) == order(ShardReader(local, "train"))
     assert len(s3.downloads()) == 2
     assert len(list((tmp_path / "cache" / "shards").iterdir())) == 2
+    (tmp_path / "whole/sources.json").unlink()
+    (tmp_path / "whole/sources.json").mkdir()
+    with pytest.raises(ShardError, match=r"whole/sources\.json cannot be read"):
+        ShardReader(tmp_path / "whole", "train")
 
 
 def test_a_cache_that_cannot_be_written_during_a_download_is_one_sentence(

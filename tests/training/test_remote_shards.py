@@ -4,11 +4,16 @@ import dataclasses
 import subprocess
 import uuid
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from pipeline_assets.shards import download, load_index
 from pipeline_assets.training.config import TrainingJob
+from pipeline_assets.training.damaged_shards import find_damaged
+from pipeline_assets.training.heartbeat import Heartbeat, read_positions
+from pipeline_assets.training.parallelize import join_ranks
 from tests.shards.s3_server import s3_server
 
 
@@ -36,3 +41,27 @@ def test_weights_are_those_of_local_shards(
     assert weights[0] == weights[1]
     # Two ranks, two splits of two shards; the test split is nobody's.
     assert len(s3.downloads()) == 4
+
+
+def test_a_rank_is_alive_while_it_downloads_what_it_verifies(
+    make_job: Callable[..., TrainingJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINE_SHARD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(download, "PIECE_BYTES", 2000)
+    local = make_job(on_damaged_shard="skip")
+    beats = tmp_path / "beats"
+    beats.mkdir()
+    with s3_server() as s3:
+        uri = s3.upload(Path(local.shards), uuid.uuid4().hex)
+        heard: list[float] = []
+        s3.before = lambda request: (
+            heard.append(read_positions(beats)[0].at) if request.range else None
+        )
+        found = find_damaged(
+            dataclasses.replace(local, shards=uri), join_ranks(), Heartbeat(str(beats))
+        )
+        assert found.shards == ()
+        checked = [shard for shard in load_index(uri).shards if shard.split != "test"]
+        assert len(heard) == sum(-(-shard.bytes // 2000) for shard in checked)
+        # Until the first piece is there, the time allowed for imports lies ahead.
+        assert all(earlier < later for earlier, later in pairwise(heard[1:]))

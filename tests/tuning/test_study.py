@@ -1,9 +1,11 @@
 """Studies with Ray Tune: killed and continued, trials that fail, time that runs out; where Ray listens."""
 
 import ipaddress
+import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -30,8 +32,18 @@ def lines(folder: Path) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-def sessions() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("ray_study_*"))
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The temporary folder of this test's studies; pytest's own is too deep for Ray's sockets."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def sessions(temporary: Path) -> list[Path]:
+    return list(temporary.glob("ray_study_*"))
 
 
 def listening(processes: list[psutil.Process]) -> set[str]:
@@ -54,11 +66,9 @@ def is_loopback(address: str) -> bool:
 
 @pytest.mark.heavy
 def test_a_killed_study_leaves_nothing_running_and_continues_where_it_was_until_time_is_over(
-    tmp_path: Path, job: TrainingJob, tuning: MakeTuning
+    tmp_path: Path, temporary: Path, job: TrainingJob, tuning: MakeTuning
 ) -> None:
-    wanted = tuning(space=SOME_DIVERGE, trials=FOREVER, search="random", time_limit="6s")
-    before = sessions()
-    endless = wanted.model_copy(update={"time_limit": None})
+    endless = tuning(space=SOME_DIVERGE, trials=FOREVER, search="random")
     process = start_study(tmp_path, job, endless)
     family: list[psutil.Process] = []
     try:
@@ -69,6 +79,7 @@ def test_a_killed_study_leaves_nothing_running_and_continues_where_it_was_until_
             time.sleep(0.02)
         family = psutil.Process(process.pid).children(recursive=True)
         addresses = listening([psutil.Process(process.pid), *family])
+        assert sessions(temporary)
     finally:
         process.kill()
         process.communicate()
@@ -77,9 +88,9 @@ def test_a_killed_study_leaves_nothing_running_and_continues_where_it_was_until_
     while (alive := [p for p in family if p.is_running()]) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not alive, [p.name() for p in alive]
-    while sessions() - before and time.monotonic() < deadline:
+    while sessions(temporary) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert sessions() <= before
+    assert not sessions(temporary)
     killed = Journal(tmp_path / "study")
     done = {trial.number: trial for trial in killed.finished}
     told: list[Trial] = []
@@ -87,14 +98,18 @@ def test_a_killed_study_leaves_nothing_running_and_continues_where_it_was_until_
     def run(tuning: Tuning) -> list[Trial]:
         return run_study(job, tuning, seed=0, folder=tmp_path / "study", listener=told.append)
 
+    wanted = endless.model_copy(update={"trials": len(killed.begun) + 10})
     trials = run(wanted)
-    assert len(done) < len(trials) < FOREVER and len(told) == len(trials)
+    assert len(told) == len(trials) == wanted.trials > len(done)
     check_continued(trials, told, killed)
     check_outcomes(trials)
     assert trials[0].settings == {"training.learning_rate": 0.005, "training.weight_decay": 0.01}
-    assert sessions() <= before
+    assert not sessions(temporary)
     # Nothing is missing of a study of so many trials: they are returned, and Ray is not started.
-    assert run(wanted.model_copy(update={"trials": len(trials)})) == trials
+    assert run(wanted) == trials
+    # Of what time cuts off, what is finished is returned, and that may be nothing new.
+    cut_off = run(endless.model_copy(update={"time_limit": timedelta(seconds=1)}))
+    assert cut_off[: len(trials)] == trials and len(cut_off) < FOREVER
 
 
 def check_continued(trials: list[Trial], told: list[Trial], killed: Journal) -> None:

@@ -228,7 +228,7 @@ def test_who_waits_for_a_download_hears_of_its_progress(
     (shard,) = load_index(uri).shards
     own, others = [], []
     # The second reader finds the shard locked by the first, as another process would.
-    s3.before = lambda request: time.sleep(0.2) if request.range else None
+    s3.before = lambda request: time.sleep(0.5) if request.range else None
     readers = [
         ShardReader(uri, "train", cache=cache, on_progress=lambda to=to: to.append(1))
         for to in (own, others)

@@ -83,6 +83,28 @@ def parser() -> argparse.ArgumentParser:
     )
     replay.add_argument("use_case", help="name of a use case, e.g. churn")
     replay.add_argument("--launch", action="store_true", help="launch the job after the preview")
+
+    sweep = add(
+        "sweep",
+        "the quickest batch size, number of ranks and precision here",
+        "Takes real training steps on the published shards, a few seconds for each candidate, and prints how\n"
+        "many rows a second this machine trains. What is trained is thrown away; nothing is published.\n\n"
+        "  dataloader   batch sizes (powers of two around the configured one) with ranks and threads\n"
+        "  precision    float32, tf32, bfloat16, float16, with the validation loss after the same steps\n\n"
+        "Take over what it finds by hand: training.batch_size and training.precision in defs.yaml (a larger\n"
+        "batch may want a higher learning_rate), training.processes in the environment file. Other work on the\n"
+        "machine spoils the figures. Needs a use case that was run before.",
+    )
+    sweep.add_argument("use_case", help="name of a use case, e.g. churn")
+    sweep.add_argument(
+        "--what",
+        choices=("dataloader", "precision"),
+        default="dataloader",
+        help="what to try (default: dataloader)",
+    )
+    sweep.add_argument(
+        "--seconds", type=float, default=2.0, help="time for each candidate (default: 2)"
+    )
     return root
 
 
@@ -127,6 +149,10 @@ def _dispatch(options: argparse.Namespace) -> int:
         from pipeline_assets.command.replay import replay
 
         return replay(options.use_case, launch=options.launch)
+    if options.command == "sweep":
+        from pipeline_assets.command.sweep import sweep_use_case
+
+        return sweep_use_case(options.use_case, options.what, seconds=options.seconds)
     from pipeline_assets.command.doctor import check
 
     return check()

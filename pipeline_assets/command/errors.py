@@ -11,6 +11,19 @@ def domain_errors() -> tuple[type[Exception], ...]:
     from pipeline_assets.engine.errors import EngineError
     from pipeline_assets.environments.types import InvalidEnvironment
     from pipeline_assets.lake.errors import LakeError
+    from pipeline_assets.shards.index import ShardError
     from pipeline_assets.spec.loader import SpecError
+    from pipeline_assets.spec.training_dates import TrainingDateError
+    from pipeline_assets.training.config import TrainingError
 
-    return (CommandError, SpecError, LakeError, InvalidEnvironment, EngineError, ContractError)
+    return (
+        CommandError,
+        SpecError,
+        LakeError,
+        InvalidEnvironment,
+        EngineError,
+        ContractError,
+        TrainingDateError,
+        TrainingError,
+        ShardError,
+    )

@@ -8,7 +8,9 @@ from pipeline_assets.environments.types import (
     InvalidEnvironment,
     LakeSettings,
     MlflowSettings,
+    ShardCacheSettings,
     TrainingPlacement,
+    TuningPlacement,
 )
 
 __all__ = [
@@ -18,6 +20,8 @@ __all__ = [
     "InvalidEnvironment",
     "LakeSettings",
     "MlflowSettings",
+    "ShardCacheSettings",
     "TrainingPlacement",
+    "TuningPlacement",
     "load_environment",
 ]

@@ -10,6 +10,7 @@ from pipeline_assets.spec import UseCase
 from pipeline_assets.spec.dotted_paths import dotted_path_problems
 from pipeline_assets.spec.loader import load_use_case
 from pipeline_assets.spec.problems import Problem
+from pipeline_assets.spec.search_space import search_space_problems
 
 
 def load_checked_use_case(file: Path) -> UseCase:
@@ -20,7 +21,13 @@ def load_checked_use_case(file: Path) -> UseCase:
     """
     return load_use_case(
         file,
-        checks=(_contract_problems, join_problems, feature_problems, dotted_path_problems),
+        checks=(
+            _contract_problems,
+            join_problems,
+            feature_problems,
+            dotted_path_problems,
+            search_space_problems,
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline_assets.orchestration.assets import source_assets
+from pipeline_assets.orchestration.best_settings import STUDY
 from pipeline_assets.spec import UseCase
 
 Job = Any
@@ -61,7 +62,7 @@ def build_jobs(use_case: UseCase) -> Jobs:
         selection = (
             dg.AssetSelection.assets(*[[name, asset] for asset in assets])
             if assets
-            else dg.AssetSelection.key_prefixes(name)
+            else _whole_chain(use_case)
         )
         return dg.define_asset_job(
             f"{name}_{suffix}",
@@ -76,6 +77,25 @@ def build_jobs(use_case: UseCase) -> Jobs:
         replay=job("replay", "validate raw again.", ("validated", "rejected")),
         statistics=job("statistics", "statistics of the features.", ("feature_statistics",)),
     )
+
+
+def build_tuning_job(use_case: UseCase, **options: Any) -> Job:
+    """`<use_case>_tuning`: the search for better settings, by itself."""
+    return dg.define_asset_job(
+        f"{use_case.name}_tuning",
+        selection=dg.AssetSelection.assets([use_case.name, STUDY]),
+        tags={"use_case": use_case.name},
+        description=f"{use_case.name}: search for better settings of model and training.",
+        **options,
+    )
+
+
+def _whole_chain(use_case: UseCase) -> dg.AssetSelection:
+    """All assets; a study, which takes long, only where the model is made of it."""
+    everything = dg.AssetSelection.key_prefixes(use_case.name)
+    if use_case.tuning is None or use_case.takes_best:
+        return everything
+    return everything - dg.AssetSelection.assets([use_case.name, STUDY])
 
 
 def build_data_jobs(use_case: UseCase) -> DataJobs:

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from pipeline_assets.orchestration.automation import build_jobs, build_schedule
+from pipeline_assets.orchestration.automation import build_jobs, build_schedule, build_tuning_job
 from pipeline_assets.orchestration.evaluation import build_evaluation_report
 from pipeline_assets.orchestration.features import build_features
 from pipeline_assets.orchestration.monitoring import build_drift_checks, build_monitoring_sensor
@@ -15,6 +15,7 @@ from pipeline_assets.orchestration.statistics import build_feature_statistics
 from pipeline_assets.orchestration.timed_definitions import timed_definitions
 from pipeline_assets.orchestration.tracking import build_tracking, tracking_key
 from pipeline_assets.orchestration.training import build_trained_model
+from pipeline_assets.orchestration.tuning import build_tuning_study
 from pipeline_assets.orchestration.validated import build_validated
 from pipeline_assets.spec import UseCase
 
@@ -36,10 +37,14 @@ def use_case_definitions(use_case: UseCase) -> dg.Definitions:
         build_run_profile(use_case),
     ]
     jobs = build_jobs(use_case)
+    tuning_jobs = []
+    if use_case.tuning is not None:
+        assets.append(build_tuning_study(use_case, use_case.tuning))
+        tuning_jobs.append(build_tuning_job(use_case))
     return dg.Definitions(
         assets=assets,
         asset_checks=build_drift_checks(use_case),
-        jobs=[jobs.full, jobs.retrain, jobs.replay, jobs.statistics],
+        jobs=[jobs.full, jobs.retrain, jobs.replay, jobs.statistics, *tuning_jobs],
         schedules=[build_schedule(use_case)],
         sensors=[build_monitoring_sensor(use_case, jobs.retrain, jobs.statistics)],
         resources={tracking_key(use_case): build_tracking(use_case)},

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from pipeline_assets.orchestration.automation import build_tuning_job
 from pipeline_assets.orchestration.backtest import build_backtest_report
 from pipeline_assets.orchestration.evaluation import build_evaluation_report
 from pipeline_assets.orchestration.partitions import training_dates
@@ -15,6 +16,7 @@ from pipeline_assets.orchestration.registry import build_model_version
 from pipeline_assets.orchestration.statistics import build_feature_statistics
 from pipeline_assets.orchestration.tracking import build_tracking, tracking_key
 from pipeline_assets.orchestration.training import build_trained_model
+from pipeline_assets.orchestration.tuning import build_tuning_study
 from pipeline_assets.spec import UseCase
 
 TRAINED = ("feature_statistics", "trained_model", "evaluation_report", "model_version")
@@ -38,6 +40,9 @@ def timed_model_definitions(use_case: UseCase) -> dg.Definitions:
             partitions_def=training_dates(use_case),
         )
     ]
+    if use_case.tuning is not None:
+        assets.append(build_tuning_study(use_case, use_case.tuning))
+        jobs.append(build_tuning_job(use_case, partitions_def=training_dates(use_case)))
     if use_case.time_split is not None:
         assets.append(build_backtest_report(use_case))
         about = "the evaluations of all training dates as one."

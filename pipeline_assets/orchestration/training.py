@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 
 from pipeline_assets.orchestration.assets import code_version, stage_asset
+from pipeline_assets.orchestration.best_settings import STUDY, best_settings
 from pipeline_assets.orchestration.epochs import EpochMetrics
 from pipeline_assets.orchestration.metadata import markdown_table, picture
 from pipeline_assets.orchestration.model_run import model_run
 from pipeline_assets.orchestration.stage import StageRun
 from pipeline_assets.orchestration.tracking import tracking_key
+from pipeline_assets.orchestration.training_on_spark import launch_on_spark
+from pipeline_assets.orchestration.training_profile import profile_files, profile_tables
 from pipeline_assets.orchestration.training_sets import (
     FITTED,
     model_code,
@@ -23,7 +27,7 @@ from pipeline_assets.orchestration.training_sets import (
     training_set_dep,
     training_shards,
 )
-from pipeline_assets.shards.index import INDEX_FILE, load_index
+from pipeline_assets.shards.index import INDEX_FILE
 from pipeline_assets.spec import UseCase
 from pipeline_assets.training.config import (
     LaunchConfig,
@@ -33,8 +37,11 @@ from pipeline_assets.training.config import (
     TrainingError,
     TrainingJob,
 )
+from pipeline_assets.training.profile.findings import PROFILE_FILE
 from pipeline_assets.training.progress import METRICS_FILE
+from pipeline_assets.training.watchdog import STACKS
 from pipeline_assets.training.worker import ERROR_FILE
+from pipeline_assets.tuning.settings import with_settings
 
 POOL = "training"
 PUBLISHED = ("model.safetensors", "config.json", "history.json")
@@ -49,13 +56,21 @@ def build_trained_model(use_case: UseCase) -> dg.AssetsDefinition:
         "trained_model",
         stage="training",
         kinds={"pytorch", "safetensors"},
-        deps=[training_set_dep(use_case, "tensor_shards", FITTED), "feature_statistics"],
+        deps=[
+            training_set_dep(use_case, "tensor_shards", FITTED),
+            "feature_statistics",
+            *([STUDY] if use_case.takes_best else []),
+        ],
         description="The trained network with its preprocessing, as safetensors and JSON.",
         code_version=code_version(
-            use_case.model, use_case.training, use_case.seed, *model_code(use_case)
+            use_case.model,
+            use_case.training.without_profile(),
+            use_case.seed,
+            *model_code(use_case),
+            *([STUDY] if use_case.takes_best else []),
         ),
         pool=POOL,
-        required_resource_keys={"platform", tracking_key(use_case)},
+        required_resource_keys={"platform", "engine", tracking_key(use_case)},
         **model_options(use_case),
     )
     def trained_model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -70,22 +85,24 @@ def build_trained_model(use_case: UseCase) -> dg.AssetsDefinition:
                 shards=shards,
                 statistics=statistics.read_json("statistics.json"),
                 output=folder / "model",
+                settings=best_settings(run) if use_case.takes_best else {},
             )
             dated = {} if use_case.time_split is None else {"training_date": run.key}
             tracking.log_parameters({**_parameters(job), **dated})
             output = Path(job.output)
             with EpochMetrics(tracking, output / METRICS_FILE, context.log):
                 launch(context, job, folder / "job.json")
-            history = json.loads((output / "history.json").read_text(encoding="utf-8"))
+            history = _read(output / "history.json")
             tracking.log_metrics([{key: history[key] for key in ("best_epoch", "best_score")}])
             staged = run.stage("trained_model")
-            for name in PUBLISHED:
+            traced = _read(output / PROFILE_FILE) if job.training.profile else None
+            for name in (*PUBLISHED, *(profile_files(traced) if traced else ())):
                 staged.write_bytes(name, (output / name).read_bytes())
             staged.write_json("spec.json", use_case.model_dump(mode="json"))
             staged.write_json("statistics.json", statistics.read_json("statistics.json"))
             run.seal(
                 staged,
-                rows=load_index(shards).split_rows["train"],
+                rows=_read(output / "config.json")["train_rows"],
                 metadata={"history": history, "mlflow_run_id": tracking.run_id},
             )
             # A model in use keeps its training statistics, however many were trained since.
@@ -105,6 +122,8 @@ def build_trained_model(use_case: UseCase) -> dg.AssetsDefinition:
                         markdown_table(list(epochs[0]), [list(row.values()) for row in epochs])
                     ),
                     "curves": picture(training_curves(epochs), "training curves"),
+                    **_irregularities(history),
+                    **(profile_tables(traced, version) if traced else {}),
                 },
             )
 
@@ -112,9 +131,14 @@ def build_trained_model(use_case: UseCase) -> dg.AssetsDefinition:
 
 
 def training_job(
-    run: StageRun, *, shards: Path, statistics: dict[str, Any], output: Path
+    run: StageRun,
+    *,
+    shards: Path,
+    statistics: dict[str, Any],
+    output: Path,
+    settings: Mapping[str, Any] | None = None,
 ) -> TrainingJob:
-    """Everything that the training processes are told.
+    """Everything that the training processes are told; `settings` take the place of declared ones.
 
     The folder of checkpoints is named after all that shapes the weights: a run that is retried or
     launched again after a crash finds its own checkpoints, and no other run does.
@@ -134,6 +158,7 @@ def training_job(
         training=TrainingConfig(**use_case.training.model_dump()),
         launch=LaunchConfig(**environment.training.model_dump()),
     )
+    job = with_settings(job, settings or {})
     index = json.loads((shards / INDEX_FILE).read_text(encoding="utf-8"))
     fingerprint = job.fingerprint(code_version(json.dumps(index, sort_keys=True)))
     checkpoints = environment.resolve("data/checkpoints") / use_case.name / fingerprint
@@ -143,10 +168,20 @@ def training_job(
 def launch(context: dg.AssetExecutionContext, job: TrainingJob, path: Path) -> None:
     """Run the launcher under Pipes; its lines arrive in the run's log as they are written.
 
+    On executors, they arrive on standard output.
+
     Raises:
         TrainingError: with what the rank that failed first had to say.
     """
     path.write_text(json.dumps(job.to_dict()), encoding="utf-8")
+    if job.launch.launcher == "spark":
+        session = context.resources.engine.spark_session
+        return launch_on_spark(session, job, path, context.log.warning)
+    if job.launch.rdzv_endpoint is not None:
+        context.log.info(
+            f"{job.launch.nnodes} nodes meet at {job.launch.rdzv_endpoint}: start `python -m "
+            f"pipeline_assets.training.launch {path}` on the others"
+        )
     try:
         dg.PipesSubprocessClient().run(
             context=context,
@@ -154,11 +189,34 @@ def launch(context: dg.AssetExecutionContext, job: TrainingJob, path: Path) -> N
         )
     except DagsterPipesExecutionError as error:
         said = Path(job.output) / ERROR_FILE
+        # The folder of the run is removed; its log stays.
+        for stacks in sorted((Path(job.output) / STACKS).glob("*.txt")):
+            context.log.error(f"{stacks.name}\n{stacks.read_text(encoding='utf-8')}")
         raise TrainingError(
             said.read_text(encoding="utf-8")
             if said.exists()
             else f"the training processes ended without a message ({error}); the run's stderr has their last words"
         ) from None
+
+
+def _irregularities(history: Mapping[str, Any]) -> dict[str, Any]:
+    """What was left out or repeated, where the policies of the spec let the training go on."""
+    left_out, reloads = history["left_out_shards"], history["reloads"]
+    found: dict[str, Any] = {}
+    if left_out:
+        found["left_out_shards"] = dg.MetadataValue.md(
+            markdown_table(list(left_out[0]), [list(shard.values()) for shard in left_out])
+        )
+        found["left_out_rows"] = sum(shard["rows"] for shard in left_out)
+    if reloads:
+        found["reloads"] = dg.MetadataValue.md(
+            markdown_table(list(reloads[0]), [list(reload.values()) for reload in reloads])
+        )
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _parameters(job: TrainingJob) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import dagster as dg
 from pipeline_assets.lake import Version
 from pipeline_assets.orchestration.partitions import data_partitions, training_dates
 from pipeline_assets.orchestration.stage import WHOLE, StageRun
-from pipeline_assets.shards import PartitionShards, compose_index
+from pipeline_assets.shards import CacheSettings, PartitionShards, compose_index, refer_to_index
 from pipeline_assets.spec import UseCase
 from pipeline_assets.spec.partitions import partition_keys, partition_name
 from pipeline_assets.spec.training_dates import (
@@ -119,13 +119,21 @@ def read_from_training_on(run: StageRun, asset: str) -> Parts:
 def training_shards(run: StageRun, folder: Path, roles: Sequence[str]) -> Path:
     """A local folder of shards with these splits, noted as input: the published one, or a composed one.
 
+    Shards of a lake on an object store are not copied: the folder says where they are, and each node
+    that reads it downloads them once, to its cache.
+
     Args:
         run: of the asset that reads them.
-        folder: for copies, and for the composed index; need not exist.
+        folder: for the composed index; need not exist.
         roles: splits that are needed.
     """
+    cache = _cache(run)
     if run.use_case.time is None:
-        return run.localised(run.require("tensor_shards"), folder)
+        version = run.require("tensor_shards")
+        if version.storage.is_local:
+            return version.local_path()
+        refer_to_index(folder, version.uri, version.storage_options, cache=cache)
+        return folder
     parts = read_parts(run, "tensor_shards", roles)
     compose_index(
         folder / "training_set",
@@ -133,14 +141,26 @@ def training_shards(run: StageRun, folder: Path, roles: Sequence[str]) -> Path:
             role: [
                 PartitionShards(
                     partition_name(key),
-                    run.localised(version, folder / "partitions" / partition_name(key)),
+                    version.local_path() if version.storage.is_local else version.uri,
+                    version.storage_options,
                 )
                 for key, version in of.items()
             ]
             for role, of in parts.versions.items()
         },
+        cache=cache,
     )
     return folder / "training_set"
+
+
+def _cache(run: StageRun) -> CacheSettings:
+    """The cache that the environment names, on every node."""
+    environment = run.platform.environment
+    folder, gib = environment.shard_cache.folder, environment.shard_cache.max_gib
+    return CacheSettings(
+        folder=None if folder is None else str(environment.resolve(folder)),
+        max_bytes=None if gib is None else int(gib * 2**30),
+    )
 
 
 def combined_versions(ancestors: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

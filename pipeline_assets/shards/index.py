@@ -3,9 +3,14 @@
 import dataclasses
 import hashlib
 import json
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pipeline_assets.shards.errors import ShardError
+from pipeline_assets.shards.remote import RemoteFolder, is_remote
 
 FORMAT_VERSION = 1
 INDEX_FILE = "index.json"
@@ -14,16 +19,12 @@ UNDIVIDED = "all"
 """The one split of a partition's shards: which part its rows play depends on the training date."""
 
 
-class ShardError(Exception):
-    """Shards that are missing, damaged or of another format; the message names the file."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Shard:
     """One safetensors file, rows in ascending order of `row_id`.
 
-    Tensors: `numeric` f32 [rows, F], `categorical` i64 [rows, C], `label` f32 [rows], `row_id` i64
-    [rows].
+    Tensors: `numeric` f32 [rows, F], `categorical` i64 [rows, C], `label` f32 [rows] (or [rows, labels]
+    where the index names labels), `row_id` i64 [rows].
     """
 
     file: str
@@ -50,6 +51,9 @@ class ShardIndex:
     """Names of the categorical features, in the order of the tensor's columns."""
     shards: tuple[Shard, ...]
     format_version: int = FORMAT_VERSION
+    labels: tuple[str, ...] = ()
+    """Names of the labels of a multi-label set, in the order of the tensor's columns; empty: one label,
+    without a column axis."""
 
     def split(self, name: str) -> tuple[Shard, ...]:
         """Shards of a split, in order. Raises `ShardError` for a split that has no rows."""
@@ -58,6 +62,11 @@ class ShardIndex:
             has = ", ".join(sorted({shard.split for shard in self.shards})) or "no rows at all"
             raise ShardError(f"the shards hold no rows of split {name!r} (they hold: {has})")
         return shards
+
+    def without(self, files: Collection[str]) -> "ShardIndex":
+        """The index that lists all but some files; it has another hash."""
+        kept = tuple(shard for shard in self.shards if shard.file not in files)
+        return dataclasses.replace(self, shards=kept)
 
     @property
     def rows(self) -> int:
@@ -99,7 +108,8 @@ class ShardIndex:
             "schema": {
                 "numeric": {"dtype": "float32", "features": list(self.numeric)},
                 "categorical": {"dtype": "int64", "features": list(self.categorical)},
-                "label": {"dtype": "float32"},
+                "label": {"dtype": "float32"}
+                | ({"labels": list(self.labels)} if self.labels else {}),
                 "row_id": {"dtype": "int64"},
             },
             "shards": [dataclasses.asdict(shard) for shard in self.shards],
@@ -107,7 +117,12 @@ class ShardIndex:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "ShardIndex":
-        """Inverse of `to_dict`. Raises `ShardError` for another format version."""
+        """Inverse of `to_dict`.
+
+        Raises:
+            ShardError: another format version, or an entry whose file or hash would lead out of the
+                folders that shards are kept in.
+        """
         if data.get("format_version") != FORMAT_VERSION:
             raise ShardError(
                 f"index of format version {data.get('format_version')!r}, this code reads "
@@ -116,17 +131,70 @@ class ShardIndex:
         return cls(
             numeric=tuple(data["schema"]["numeric"]["features"]),
             categorical=tuple(data["schema"]["categorical"]["features"]),
-            shards=tuple(Shard(**shard) for shard in data["shards"]),
+            labels=tuple(data["schema"]["label"].get("labels", ())),
+            shards=tuple(_shard(at, entry) for at, entry in enumerate(data["shards"])),
         )
 
 
-def load_index(folder: str | Path) -> ShardIndex:
-    """Read `index.json` of a local folder (or the file itself). Raises `ShardError`."""
-    path = Path(folder)
+def load_index(place: str | Path, storage_options: dict[str, Any] | None = None) -> ShardIndex:
+    """Read `index.json`.
+
+    Args:
+        place: the folder that it is in, or the file itself: a local path, or any fsspec URI.
+        storage_options: of fsspec, for a URI.
+
+    Raises:
+        ShardError: it is not there, cannot be read, or is no index.
+    """
+    content = _read(place, storage_options)
+    try:
+        return ShardIndex.from_dict(json.loads(content))
+    except ShardError as error:
+        raise ShardError(f"{place}: {error}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ShardError(f"{place} is not a shard index: {error}") from None
+
+
+def folder_of(place: str | Path) -> str:
+    """The folder of an index, given that folder or the file; a path or a URI, as `load_index` takes it."""
+    text = str(place)
+    if is_remote(text):
+        return text.removesuffix(f"/{INDEX_FILE}").rstrip("/")
+    path = _local_path(place)
+    return str(path if path.is_dir() else path.parent)
+
+
+def _shard(at: int, entry: dict[str, Any]) -> Shard:
+    shard = Shard(**entry)
+    # Both become parts of paths, of files that are written and removed.
+    if not isinstance(shard.file, str) or not _is_plain(shard.file):
+        raise ShardError(
+            f"shard {at} of the index has the file {shard.file!r}; it must be a path relative to the "
+            "index, without '..': do not use this index, materialise tensor_shards again"
+        )
+    if not isinstance(shard.sha256, str) or not re.fullmatch("[0-9a-f]{64}", shard.sha256):
+        raise ShardError(
+            f"shard {at} of the index ({shard.file}) has the SHA-256 {shard.sha256!r}; it must be 64 "
+            "lower-case hex digits: do not use this index, materialise tensor_shards again"
+        )
+    return shard
+
+
+def _is_plain(file: str) -> bool:
+    """Whether a path stays below the folder that it is joined to."""
+    return "\0" not in file and all(part not in ("", ".", "..") for part in file.split("/"))
+
+
+def _read(place: str | Path, storage_options: dict[str, Any] | None) -> bytes:
+    if is_remote(str(place)):
+        return RemoteFolder(folder_of(place), storage_options).read(INDEX_FILE)
+    path = _local_path(place)
     path = path / INDEX_FILE if path.is_dir() else path
     try:
-        return ShardIndex.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return path.read_bytes()
     except FileNotFoundError:
         raise ShardError(f"no shard index at {path}: materialise tensor_shards first") from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ShardError(f"{path} is not a shard index: {error}") from None
+
+
+def _local_path(place: str | Path) -> Path:
+    return Path(str(place).removeprefix("file://"))

@@ -2,39 +2,26 @@
 
 Each rank copies whole blocks of a window, in order, to memory and gathers its rows from there; the
 next window is copied by a thread meanwhile. Nothing is shared between processes but the page cache.
+Shards at a URI come through a cache on this machine's disk.
 """
 
-import hashlib
-import json
-import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from pipeline_assets.shards.index import Shard, ShardError, ShardIndex, load_index
+from pipeline_assets.shards.cache import ShardCache
+from pipeline_assets.shards.index import Shard, ShardIndex, folder_of, load_index
+from pipeline_assets.shards.mapped import Rows
+from pipeline_assets.shards.opened import OpenShards
 from pipeline_assets.shards.order import EpochOrder, epoch_order, slice_of_rank
+from pipeline_assets.shards.sources import Sources
+from pipeline_assets.shards.windows import Windows
 
 BLOCK_ROWS = 1024
 WINDOW_ROWS = 131_072
-
-_DTYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
-
-
-class Rows(NamedTuple):
-    """Columns of some rows."""
-
-    numeric: np.ndarray
-    """float32 [n, F], NaN for missing."""
-    categorical: np.ndarray
-    """int64 [n, C], hashes, 0 for missing."""
-    label: np.ndarray
-    """float32 [n]."""
-    row_id: np.ndarray
-    """int64 [n]."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,17 +37,27 @@ class Batch:
 
 
 class ShardReader:
-    """Rows of one split, from a local folder of shards.
+    """Rows of one split, from a folder of shards.
+
+    Memory does not grow with the rows: `batches` holds two windows of `window_rows` rows (4 bytes a
+    numeric feature, 8 a categorical one, 20 a row for label, id and order), and nothing else does.
 
     Args:
-        folder: folder with `index.json`, or that file.
+        folder: folder with `index.json`, or that file: a local path, or any fsspec URI.
         split: train, validation or test.
-        verify: re-hash every file of the split first.
+        verify: re-hash every file of the split first; of shards at a URI, those that the cache holds
+            (others are verified when they are downloaded).
+        leave_out: files of the index to treat as if it did not list them.
         block_rows: rows that are read together.
         window_rows: rows shuffled together, in memory twice.
+        cache: for shards at a URI; `ShardCache()`, or the one named beside the index, by default.
+        storage_options: of fsspec, for a folder at a URI.
+        on_progress: is called, by threads, when a download has come further: whoever waits for a batch is
+            not stuck.
 
     Raises:
-        ShardError: no index, no rows, a file missing, damaged or of another shape; it is named.
+        ShardError: no index, no rows, a file missing or of another size (it is named); the cache has no
+            room. A file that is damaged otherwise, or cannot be downloaded, is named when it is read.
     """
 
     def __init__(
@@ -69,19 +66,29 @@ class ShardReader:
         split: str,
         *,
         verify: bool = False,
+        leave_out: Collection[str] = (),
         block_rows: int = BLOCK_ROWS,
         window_rows: int = WINDOW_ROWS,
+        cache: ShardCache | None = None,
+        storage_options: dict[str, object] | None = None,
+        on_progress: Callable[[], None] = lambda: None,
     ) -> None:
-        path = Path(folder)
-        self.folder = path if path.is_dir() else path.parent
-        self.index: ShardIndex = load_index(path)
+        place = folder_of(folder)
+        self.index: ShardIndex = load_index(folder, storage_options).without(leave_out)
         self.split = split
+        self.shards: tuple[Shard, ...] = self.index.split(split)
         self._block_rows = block_rows
         self._window_rows = window_rows
-        shards = self.index.split(split)
-        columns = len(self.index.numeric), len(self.index.categorical)
-        self._shards = [_open(self.folder / s.file, s, *columns, verify) for s in shards]
-        self.shards = shards
+        self._hash = self.index.hash
+        self._open = OpenShards(
+            self.index,
+            self.shards,
+            folder=place,
+            sources=Sources.of(place, storage_options),
+            verify=verify,
+            cache=cache,
+            on_progress=on_progress,
+        )
 
     @property
     def rows(self) -> int:
@@ -114,130 +121,90 @@ class ShardReader:
         Global batch k holds `batch_size` rows (the last fewer) and depends on seed, epoch, shards
         and k alone; the ranks' parts are equal up to one row, and none is dropped or repeated.
         """
-        order = epoch_order(
-            [shard.rows for shard in self.shards],
-            block_rows=self._block_rows,
-            window_rows=self._window_rows,
-            index_hash=self.index.hash,
-            seed=seed,
-            epoch=epoch,
-            shuffle=shuffle,
-        )
         position = start_batch * batch_size
         if position >= self.rows:
             return
+        order = self._order(seed, epoch, shuffle)
+        self._open.begin(order.shards_from(position).tolist())
         with ThreadPoolExecutor(1, thread_name_prefix="shards") as pool:
-            windows = _Windows(self._shards, order, pool)
+            windows = Windows(self._open, order, pool)
             for index in range(start_batch, self.batch_count(batch_size)):
                 start = index * batch_size
                 rows = min(batch_size, self.rows - start)
                 first, end = slice_of_rank(start, rows, rank, world_size)
                 yield Batch(index=index, global_rows=rows, rows=windows.gather(first, end))
 
+    def positions(self, *, seed: int = 0, epoch: int = 0) -> np.ndarray:
+        """Row numbers, as the shards lie, in the order of an epoch: int64 [rows]. Reads no shard."""
+        order = self._order(seed, epoch, shuffle=True)
+        before = np.cumsum([0, *(shard.rows for shard in self.shards)])
+        starts = before[order.shard] + order.start
+        parts = []
+        for window in range(order.windows):
+            blocks = order.blocks_of(window)
+            rows = [np.arange(starts[b], starts[b] + order.rows[b]) for b in blocks]
+            parts.append(np.concatenate(rows)[order.permutation(window)])
+        return np.concatenate(parts)
+
     def arrays(self) -> Rows:
         """All rows of the split, in the order of the shards."""
-        return Rows(*(np.concatenate(parts) for parts in zip(*self._shards)))
+        return Rows(
+            *(np.concatenate(parts) for parts in zip(*(shard.rows for shard in self._open)))
+        )
 
     def iter_blocks(self, rows: int, *, rank: int = 0, world_size: int = 1) -> Iterator[Rows]:
         """Yield a rank's contiguous part in order, at most `rows` at a time, as views."""
         first, end = slice_of_rank(0, self.rows, rank, world_size)
-        at = 0
-        for shard in self._shards:
-            size = len(shard.row_id)
-            low, high = max(first - at, 0), min(end - at, size)
+        ends = np.cumsum([shard.rows for shard in self.shards])
+        starts = ends - [shard.rows for shard in self.shards]
+        needed = np.flatnonzero((ends > first) & (starts < end)).tolist()
+        self._open.begin(needed)
+        for number in needed:
+            columns, at = self._open[number].rows, int(starts[number])
+            low, high = max(first - at, 0), min(end - at, len(columns.row_id))
             for start in range(low, high, rows):
                 stop = min(start + rows, high)
-                yield Rows(*(column[start:stop] for column in shard))
-            at += size
+                yield Rows(*(column[start:stop] for column in columns))
 
-
-class _Windows:
-    """The windows of an epoch in memory: the one in use, and the next one being copied."""
-
-    def __init__(self, shards: list[Rows], order: EpochOrder, pool: ThreadPoolExecutor) -> None:
-        self._shards = shards
-        self._order = order
-        self._pool = pool
-        self._at = -1
-        self._rows: Rows | None = None
-        self._permutation: np.ndarray | None = None
-        self._next = None
-
-    def gather(self, first: int, end: int) -> Rows:
-        """Rows at the positions [first, end) of the epoch; positions only ever grow."""
-        parts: list[Rows] = []
-        while True:
-            self._move_to(min(self._order.window_at(first), self._order.windows - 1))
-            assert self._rows is not None
-            base = self._order.window_start(self._at)
-            stop = min(end, int(self._order.window_ends[self._at]))
-            if self._permutation is None:
-                parts.append(Rows(*(c[first - base : stop - base].copy() for c in self._rows)))
-            else:
-                rows = self._permutation[first - base : stop - base]
-                parts.append(Rows(*(np.take(column, rows, axis=0) for column in self._rows)))
-            first = stop
-            if first >= end:
-                break
-        return parts[0] if len(parts) == 1 else Rows(*map(np.concatenate, zip(*parts)))
-
-    def _move_to(self, window: int) -> None:
-        if window == self._at:
-            return
-        following = window == self._at + 1 and self._next is not None
-        loaded = self._next.result() if following and self._next else self._load(window)
-        self._at = window
-        self._rows, self._permutation = loaded
-        more = window + 1 < self._order.windows
-        self._next = self._pool.submit(self._load, window + 1) if more else None
-
-    def _load(self, window: int) -> tuple[Rows, np.ndarray | None]:
-        order = self._order
-        total = int(order.window_ends[window]) - order.window_start(window)
-        rows = Rows(*(np.empty((total, *c.shape[1:]), c.dtype) for c in self._shards[0]))
-        at = 0
-        for block in order.blocks_of(window):
-            shard, start = self._shards[order.shard[block]], int(order.start[block])
-            count = int(order.rows[block])
-            for source, target in zip(shard, rows):
-                target[at : at + count] = source[start : start + count]
-            at += count
-        return rows, order.permutation(window)
-
-
-def _open(path: Path, shard: Shard, numeric: int, categorical: int, verify: bool) -> Rows:
-    """Map one file. NumPy alone: a reader needs neither torch nor an engine."""
-    expected = {
-        "numeric": ("F32", (shard.rows, numeric)),
-        "categorical": ("I64", (shard.rows, categorical)),
-        "label": ("F32", (shard.rows,)),
-        "row_id": ("I64", (shard.rows,)),
-    }
-    try:
-        with path.open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except FileNotFoundError:
-        raise ShardError(f"shard {path} is missing: materialise tensor_shards again") from None
-    except (OSError, ValueError) as error:
-        raise ShardError(f"shard {path} cannot be read: {error}") from None
-    if len(mapped) != shard.bytes:
-        raise ShardError(f"shard {path} has {len(mapped)} bytes, the index says {shard.bytes}")
-    if verify and hashlib.sha256(mapped).hexdigest() != shard.sha256:
-        raise ShardError(f"shard {path} is corrupted: its SHA-256 is not the one in the index")
-    try:
-        length = int.from_bytes(mapped[:8], "little")
-        header = json.loads(mapped[8 : 8 + length])
-        found = {name: (header[name]["dtype"], tuple(header[name]["shape"])) for name in expected}
-        offsets = {name: 8 + length + header[name]["data_offsets"][0] for name in expected}
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise ShardError(f"shard {path} has a damaged header: {error!r}") from None
-    if found != expected:
-        raise ShardError(f"shard {path} holds {found}, the index says {expected}")
-    return Rows(
-        *(
-            np.frombuffer(
-                mapped, _DTYPES[dtype], int(np.prod(shape)), offset=offsets[name]
-            ).reshape(shape)
-            for name, (dtype, shape) in expected.items()
+    def _order(self, seed: int, epoch: int, shuffle: bool) -> EpochOrder:
+        return epoch_order(
+            [shard.rows for shard in self.shards],
+            block_rows=self._block_rows,
+            window_rows=self._window_rows,
+            index_hash=self._hash,
+            seed=seed,
+            epoch=epoch,
+            shuffle=shuffle,
         )
+
+
+def verify_shard(
+    folder: str | Path,
+    index: ShardIndex,
+    shard: Shard,
+    *,
+    download: bool = True,
+    on_progress: Callable[[], None] = lambda: None,
+) -> None:
+    """Re-hash one file.
+
+    Args:
+        folder: as for `ShardReader`.
+        index: of the folder.
+        shard: which.
+        download: get one that is at a URI, and not in the cache. Otherwise it passes: it is verified when
+            it is downloaded.
+        on_progress: is called, by threads, when the download has come further.
+
+    Raises:
+        ShardError: it is missing, or not what the index says.
+    """
+    place = folder_of(folder)
+    sources = Sources.of(place)
+    if not download and sources is not None and sources.locate(shard) is not None:
+        sources.cache.verify(shard)
+        return
+    opened = OpenShards(
+        index, (shard,), folder=place, sources=sources, verify=True, on_progress=on_progress
     )
+    opened[0]

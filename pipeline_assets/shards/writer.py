@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save
 
+from pipeline_assets.shards.errors import ShardError
 from pipeline_assets.shards.index import (
     INDEX_FILE,
     SPLITS,
     UNDIVIDED,
     Shard,
-    ShardError,
     ShardIndex,
 )
 
@@ -53,7 +53,7 @@ def write_shard(
         path: local path or fsspec URI of the file.
         numeric: float32 [rows, F], NaN for missing.
         categorical: int64 [rows, C], hashes, 0 for missing.
-        label: float32 [rows].
+        label: float32 [rows], or [rows, labels] where the index names labels.
         row_id: int64 [rows].
         file: path relative to the index; the file's name by default.
         split: train, validation or test.
@@ -74,7 +74,8 @@ def write_shard(
         arrays[name].ndim != 2 for name in ("numeric", "categorical")
     ):
         raise ShardError(f"arrays of one shard do not agree: {shapes}")
-    bad = np.flatnonzero(~np.isfinite(arrays["label"]))
+    finite = np.isfinite(arrays["label"])
+    bad = np.flatnonzero(~(finite.all(axis=1) if finite.ndim == 2 else finite))
     if len(bad):
         raise ShardError(
             f"{len(bad)} of {rows} labels are missing or not finite, "

@@ -9,6 +9,7 @@ from pipeline_assets.spec.rolling import Aggregation, Rolling
 from pipeline_assets.spec.source import CsvOptions, DemoData, Source
 from pipeline_assets.spec.time import Time, TimeSplit
 from pipeline_assets.spec.training import ModelSettings, TrainingSettings
+from pipeline_assets.spec.tuning import Domain, Tuning
 from pipeline_assets.spec.use_case import Registry, Schedule, UseCase
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Contract",
     "CsvOptions",
     "DemoData",
+    "Domain",
     "Evaluation",
     "Feature",
     "Features",
@@ -38,5 +40,6 @@ __all__ = [
     "Time",
     "TimeSplit",
     "TrainingSettings",
+    "Tuning",
     "UseCase",
 ]

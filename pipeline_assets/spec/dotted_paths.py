@@ -40,7 +40,7 @@ def _problems(
     module, separator, function = dotted.partition(":")
     if not separator or not function:
         return [Problem(path=path, message=f"{dotted!r} is not written as module:function")]
-    tree = _parsed(module)
+    tree = parsed_module(module)
     if tree is None:
         return [Problem(path=path, message=f"there is no Python module {module!r}")]
     names = _top_level(tree.body)
@@ -74,7 +74,7 @@ def _problems(
     ]
 
 
-def _parsed(module: str) -> ast.Module | None:
+def parsed_module(module: str) -> ast.Module | None:
     """The source of a module, one with any name where it has none; None where there is no such module."""
     try:
         spec = importlib.util.find_spec(module)

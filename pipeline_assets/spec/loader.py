@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import jinja2
 import yaml
@@ -175,12 +175,17 @@ def _explain(error: ValidationError, located: _Located) -> list[str]:
 def _keys_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
     """Field names of the model that `location` leads to."""
     current: type[BaseModel] | None = model
+    in_mapping = False
     for part in location:
         if isinstance(part, int) or current is None:
             continue
+        if in_mapping:
+            # A key that the file is free to name.
+            in_mapping = False
+            continue
         field = current.model_fields.get(part)
-        found = _model_in(field.annotation) if field is not None else None
-        current = found
+        current = _model_in(field.annotation) if field is not None else None
+        in_mapping = field is not None and get_origin(field.annotation) is dict
     return sorted(current.model_fields) if current is not None else []
 
 

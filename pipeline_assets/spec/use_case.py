@@ -13,6 +13,7 @@ from pipeline_assets.spec.monitoring import Monitoring
 from pipeline_assets.spec.source import Source
 from pipeline_assets.spec.time import PLACEHOLDER, Time, TimeSplit
 from pipeline_assets.spec.training import ModelSettings, TrainingSettings
+from pipeline_assets.spec.tuning import Tuning
 
 
 class Registry(SpecModel):
@@ -62,6 +63,8 @@ class UseCase(SpecModel):
     """Model."""
     training: TrainingSettings = TrainingSettings()
     """Training."""
+    tuning: Tuning | None = None
+    """Search for better settings of model and training; none by default."""
     evaluation: Evaluation = Evaluation()
     """Evaluation and gate."""
     registry: Registry = Registry()
@@ -141,6 +144,11 @@ class UseCase(SpecModel):
     def model_name(self) -> str:
         """Name of the registered model."""
         return self.registry.model_name or self.name
+
+    @property
+    def takes_best(self) -> bool:
+        """Whether the model is trained with the best settings of the published study."""
+        return self.tuning is not None and self.tuning.use_best
 
     @property
     def split_seed(self) -> int:

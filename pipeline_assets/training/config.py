@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Monitor = Literal["roc_auc", "average_precision", "log_loss"]
+Task = Literal["binary", "multiclass", "multilabel", "regression"]
+Loss = Literal["auto", "binary_cross_entropy", "cross_entropy", "focal", "mse", "huber", "quantile"]
+Monitor = Literal["roc_auc", "average_precision", "log_loss", "accuracy", "rmse", "mae", "pinball"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+Parallelism = Literal["ddp", "fsdp"]
 
 
 class TrainingError(Exception):
@@ -107,13 +111,30 @@ class ModelConfig:
     """Options of the factory; it refuses those it does not know."""
     max_vocabulary: int = 1000
     """As in the spec; already applied in `preprocessor`."""
+    task: Task = "binary"
+    """What the label is: 0 or 1; a class index; 0 or 1 for each of several labels; a number."""
+    classes: int = 2
+    """Classes of a multi-class label, labels of a multi-label one; of no meaning otherwise."""
+    quantiles: tuple[float, ...] = ()
+    """Quantiles that a regression predicts, ascending, between 0 and 1; none: one value."""
     preprocessor: PreprocessorConfig = PreprocessorConfig()
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of the outputs for one row: (), (classes,) or (quantiles,)."""
+        if self.task in ("multiclass", "multilabel"):
+            return (self.classes,)
+        return (len(self.quantiles),) if self.quantiles else ()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "ModelConfig":
         """From JSON."""
         return cls(
-            **{**data, "preprocessor": PreprocessorConfig.from_dict(data.get("preprocessor", {}))}
+            **{
+                **data,
+                "quantiles": tuple(data.get("quantiles", ())),
+                "preprocessor": PreprocessorConfig.from_dict(data.get("preprocessor", {})),
+            }
         )
 
 
@@ -129,19 +150,44 @@ class TrainingConfig:
     warmup_share: float = 0.05
     gradient_clip: float = 1.0
     positive_weight: float | Literal["balanced", "none"] = "none"
+    loss: Loss = "auto"
+    loss_options: dict[str, float] = field(default_factory=dict)
     patience: int = 5
     """Epochs."""
     monitor: Monitor = "roc_auc"
     checkpoint_epochs: int = 1
+    checkpoint_seconds: float = 300.0
+    on_not_finite: Literal["stop", "reload"] = "stop"
+    reload_rate_factor: float = 0.5
+    max_reloads: int = 3
+    on_damaged_shard: Literal["fail", "skip"] = "fail"
     deterministic: bool = True
+    precision: Precision = "float32"
+    compile: bool = False
+    gradient_accumulation: int = 1
+    """Micro-batches of a global batch."""
+    parallelism: Parallelism = "ddp"
+    ddp_static_graph: bool = False
+    ddp_bucket_cap_mb: float | None = None
+    """MiB; None leaves it to torch."""
+    ddp_gradient_as_bucket_view: bool = True
+    profile: bool = False
+
+    def shaping(self) -> dict[str, Any]:
+        """JSON-safe form of all but what only watches: with or without it the model is the same."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if key != "profile"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchConfig:
     """Processes, from the environment."""
 
+    launcher: Literal["local", "spark"] = "local"
+    """torch.distributed.run on this machine, or TorchDistributor in the executors of a Spark cluster."""
     processes: int | Literal["auto"] = "auto"
-    """Ranks on this node; auto: one per GPU, else two."""
+    """Ranks on this node; auto: one per GPU, else two. On executors: all ranks."""
+    executor_gpus: bool = False
+    """On executors: each rank has the GPUs of its task."""
     nnodes: str = "1"
     """Nodes, or "min:max"."""
     rdzv_endpoint: str | None = None
@@ -149,6 +195,8 @@ class LaunchConfig:
     rdzv_backend: str = "c10d"
     max_restarts: int = 0
     """Restarts of all ranks after one has failed, each from the last checkpoint."""
+    timeout_seconds: float = 600.0
+    """Time without progress of any rank of this node after which the training is ended, with stacks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +204,7 @@ class TrainingJob:
     """One training, as `launch` reads it from JSON."""
 
     shards: str
-    """Folder with `index.json`."""
+    """Folder with `index.json`: a local path, or any fsspec URI."""
     output: str
     """Folder for the model; files appear there when training has finished (metrics while it runs)."""
     checkpoints: str
@@ -198,10 +246,12 @@ class TrainingJob:
 
     def fingerprint(self, index_hash: str) -> str:
         """Sixteen hex digits of all that shapes the weights; a checkpoint continues only its own."""
-        shaping = {
+        shaping: dict[str, Any] = {
             "index": index_hash,
             "seed": self.seed,
             "model": dataclasses.asdict(self.model),
-            "training": dataclasses.asdict(self.training),
+            "training": self.training.shaping(),
         }
+        # When a state is saved changes nothing of it.
+        del shaping["training"]["checkpoint_seconds"]
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]

@@ -2,13 +2,18 @@
 
 The elastic agent and its ranks live in a session of their own. Whoever dies takes all below along:
 the ranks get SIGKILL when the agent dies, the agent when the launcher dies, and the launcher SIGTERM
-when its parent dies. SIGTERM and SIGINT are passed on, with SIGKILL after a grace period.
+when its parent dies. SIGTERM and SIGINT are passed on, with SIGKILL after a grace period. Ranks that
+hang are ended by the `watchdog`.
+
+On several nodes one launcher runs on each, with the same job file; it returns when the ranks of its node
+have ended. Global rank 0 alone writes checkpoints and model, to folders that all nodes share.
 """
 
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import FrameType
@@ -17,8 +22,10 @@ import psutil
 
 from pipeline_assets.training.agent import LAUNCHER_PID
 from pipeline_assets.training.config import TrainingError, TrainingJob
+from pipeline_assets.training.heartbeat import FOLDER
 from pipeline_assets.training.processes import die_with_parent
-from pipeline_assets.training.worker import ERROR_FILE
+from pipeline_assets.training.watchdog import Watchdog
+from pipeline_assets.training.worker import ERROR_FILE, leave_message
 
 GRACE_SECONDS = 10.0
 
@@ -27,14 +34,24 @@ def launch(job_path: str | Path) -> int:
     """Run the job to its end; return the exit status: 0, or 128 + the signal that ended it, or 1.
 
     Raises:
-        TrainingError: the job file is unusable, or a rank said why it failed.
+        TrainingError: the job file is unusable, a rank said why it failed, or the ranks hang.
     """
     job = TrainingJob.load(job_path)
     error_file = Path(job.output) / ERROR_FILE
     error_file.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="pipeline_assets_heartbeats_") as heartbeats:
+        watchdog = Watchdog(Path(heartbeats), Path(job.output), job.launch.timeout_seconds)
+        status = _run(job_path, heartbeats, watchdog, error_file)
+    if status == 1 and error_file.exists():
+        # The file stays beside the output, for whoever started this process.
+        raise TrainingError(error_file.read_text(encoding="utf-8"))
+    return status
+
+
+def _run(job_path: str | Path, heartbeats: str, watchdog: Watchdog, error_file: Path) -> int:
     agent = subprocess.Popen(
         [sys.executable, "-m", "pipeline_assets.training.agent", str(job_path)],
-        env=os.environ | {LAUNCHER_PID: str(os.getpid())},
+        env=os.environ | {LAUNCHER_PID: str(os.getpid()), FOLDER: heartbeats},
         start_new_session=True,
     )
     received: list[int] = []
@@ -46,20 +63,17 @@ def launch(job_path: str | Path) -> int:
         number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
-        status = _wait(agent, received)
+        status = _wait(agent, received, watchdog, error_file)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    if received:
-        return 128 + received[0]
-    if status != 0 and error_file.exists():
-        # The file stays beside the output, for whoever started this process.
-        raise TrainingError(error_file.read_text(encoding="utf-8"))
-    return min(abs(status), 1)
+    return 128 + received[0] if received else min(abs(status), 1)
 
 
-def _wait(agent: subprocess.Popen[bytes], received: list[int]) -> int:
-    """Wait for the agent; pass signals on; leave no process of the group behind."""
+def _wait(
+    agent: subprocess.Popen[bytes], received: list[int], watchdog: Watchdog, error_file: Path
+) -> int:
+    """Wait for the agent; pass signals on; end ranks that hang; leave no process of the group behind."""
     forwarded, deadline = 0, float("inf")
     family: list[psutil.Process] = []
     while True:
@@ -73,6 +87,10 @@ def _wait(agent: subprocess.Popen[bytes], received: list[int]) -> int:
             deadline = min(deadline, time.monotonic() + GRACE_SECONDS)
             family = _family(agent.pid)
             os.killpg(agent.pid, received[-1])
+        hanging = watchdog.look(lambda: [process.pid for process in _family(agent.pid)])
+        if hanging is not None:
+            leave_message(error_file, hanging)
+            deadline = 0.0
         if time.monotonic() > deadline:
             family += _family(agent.pid)
             os.killpg(agent.pid, signal.SIGKILL)

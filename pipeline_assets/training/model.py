@@ -14,37 +14,69 @@ from torch import Tensor, nn
 
 from pipeline_assets.training.config import ModelConfig, TrainingError
 from pipeline_assets.training.files import json_bytes, write_atomically
+from pipeline_assets.training.tasks import UNSCALED, TargetScale
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 FORMAT_VERSION = 1
-_BATCH_ROWS = 8192
+BATCH_ROWS = 8192
+"""Rows that `TabularModel.predict` gives the network at a time."""
 
 
-class TabularClassifier(nn.Module):
-    """A network and what turns its logits into probabilities.
+class TabularModel(nn.Module):
+    """A network and what turns its outputs into predictions.
 
-    Weighting positive rows by w in the loss shifts the logits by log w; `logit_offset` takes that
-    back, so that probabilities are those of the data. Members of an ensemble are averaged as
-    probabilities.
+    - Binary, multi-class and multi-label: probabilities. Weighting positive rows by w in the loss of a
+      binary label shifts its logits by log w; `logit_offset` takes that back, so that probabilities are
+      those of the data.
+    - Regression: values in the label's unit. Quantiles are sorted, so that they never cross.
+
+    Members of an ensemble are averaged as probabilities or values.
     """
 
     logit_offset: Tensor
+    target_mean: Tensor
+    target_std: Tensor
 
-    def __init__(self, network: nn.Module, positive_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        config: ModelConfig,
+        *,
+        positive_weight: float = 1.0,
+        target: TargetScale = UNSCALED,
+    ) -> None:
         super().__init__()
         self.network = network
-        offset = torch.tensor(float(np.log(positive_weight)))
-        self.register_buffer("logit_offset", offset)
+        self.config = config
+        self.task = config.task
+        self.output_shape = config.output_shape
+        for name, value in (
+            ("logit_offset", float(np.log(positive_weight))),
+            ("target_mean", target.mean),
+            ("target_std", target.std),
+        ):
+            self.register_buffer(name, torch.tensor(value))
 
     def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
-        """Return probabilities f32 [n] from numeric f32 [n, F] and category hashes i64 [n, C]."""
-        probability = torch.sigmoid(self.network(numeric, categorical) - self.logit_offset)
-        return probability.mean(dim=1) if probability.ndim == 2 else probability
+        """Return predictions f32 [n, *output_shape] from numeric f32 [n, F] and hashes i64 [n, C]."""
+        output = self.network(numeric, categorical)
+        if self.task == "binary":
+            predicted = torch.sigmoid(output - self.logit_offset)
+        elif self.task == "multilabel":
+            predicted = torch.sigmoid(output)
+        elif self.task == "multiclass":
+            predicted = torch.softmax(output, dim=-1)
+        else:
+            predicted = output * self.target_std + self.target_mean
+        if predicted.ndim == 2 + len(self.output_shape):
+            predicted = predicted.mean(dim=1)
+        is_quantiles = self.task == "regression" and len(self.output_shape) == 1
+        return predicted.sort(dim=1).values if is_quantiles else predicted
 
     @torch.no_grad()
-    def predict_proba(self, numeric: np.ndarray, categorical: np.ndarray) -> np.ndarray:
-        """Return probabilities of the positive class, float32 [n].
+    def predict(self, numeric: np.ndarray, categorical: np.ndarray) -> np.ndarray:
+        """Return predictions, float32 [n, *output_shape].
 
         Args:
             numeric: float32 [n, F], unscaled, NaN for missing, columns as in `config.json`.
@@ -52,16 +84,25 @@ class TabularClassifier(nn.Module):
         """
         self.eval()
         device = self.logit_offset.device
-        out = np.empty(len(numeric), dtype=np.float32)
-        for start in range(0, len(numeric), _BATCH_ROWS):
-            rows = slice(start, start + _BATCH_ROWS)
+        out = np.empty((len(numeric), *self.output_shape), dtype=np.float32)
+        for start in range(0, len(numeric), BATCH_ROWS):
+            rows = slice(start, start + BATCH_ROWS)
             values = np.require(numeric[rows], np.float32, ["C", "W"])
             hashes = np.require(categorical[rows], np.int64, ["C", "W"])
-            probability = self(
+            predicted = self(
                 torch.from_numpy(values).to(device), torch.from_numpy(hashes).to(device)
             )
-            out[rows] = probability.cpu().numpy()
+            out[rows] = predicted.cpu().numpy()
         return out
+
+    def predict_proba(self, numeric: np.ndarray, categorical: np.ndarray) -> np.ndarray:
+        """Return probabilities float32: of the positive class [n], of each class or label [n, classes].
+
+        Arguments as of `predict`. Raises `TrainingError` for a regression.
+        """
+        if self.task == "regression":
+            raise TrainingError("a regression has no probabilities: call predict")
+        return self.predict(numeric, categorical)
 
 
 def build_network(config: ModelConfig) -> nn.Module:
@@ -85,6 +126,7 @@ def save_model(
     weights: dict[str, Tensor],
     config: ModelConfig,
     positive_weight: float,
+    target: TargetScale = UNSCALED,
     extra: dict[str, Any],
 ) -> None:
     """Write weights and `config.json`; each file appears whole. `extra` holds further JSON entries."""
@@ -94,6 +136,7 @@ def save_model(
         "numeric": [feature.name for feature in config.preprocessor.numeric],
         "categorical": [feature.name for feature in config.preprocessor.categorical],
         "positive_weight": positive_weight,
+        "target": dataclasses.asdict(target),
         "model": dataclasses.asdict(config),
         **extra,
     }
@@ -102,7 +145,7 @@ def save_model(
     write_atomically(folder / CONFIG_FILE, json_bytes(content))
 
 
-def load_model(folder: str | Path) -> TabularClassifier:
+def load_model(folder: str | Path) -> TabularModel:
     """Load a trained model from its folder, on the CPU, in evaluation mode.
 
     Raises:
@@ -116,8 +159,13 @@ def load_model(folder: str | Path) -> TabularClassifier:
                 f"{path / CONFIG_FILE} has format version {content['format_version']}, "
                 f"this code reads {FORMAT_VERSION}: train again"
             )
-        network = build_network(ModelConfig.from_dict(content["model"]))
+        config = ModelConfig.from_dict(content["model"])
+        network = build_network(config)
         network.load_state_dict(load_file(path / WEIGHTS_FILE))
+        # Models of former versions are binary and name no target.
+        target = TargetScale(**content.get("target", {}))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise TrainingError(f"no usable model in {path}: {error}") from None
-    return TabularClassifier(network, content["positive_weight"]).eval()
+    return TabularModel(
+        network, config, positive_weight=content["positive_weight"], target=target
+    ).eval()

@@ -1,14 +1,24 @@
-"""Ranks, devices and collectives. Models know nothing of this; the loop asks here."""
+"""Ranks, devices, collectives, replication and sharding. Models know nothing of this; the loop asks here."""
 
+import logging
 import os
+import shutil
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from pipeline_assets.training.config import TrainingConfig, TrainingError
+
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+SHARDED_ALONE = 2**20
+"""Parameters from which a layer is gathered when it is used, and freed after; smaller ones go together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +35,7 @@ class Ranks:
         return self.rank == 0
 
 
-def join_ranks() -> Ranks:
+def join_ranks(timeout: timedelta = COLLECTIVE_TIMEOUT) -> Ranks:
     """Join the process group that torch.distributed.run describes; alone where there is none.
 
     NCCL where every rank has a GPU of its own, gloo on CPUs otherwise. The group lives as long as the
@@ -39,20 +49,127 @@ def join_ranks() -> Ranks:
         torch.cuda.set_device(device)
     if world_size == 1:
         return Ranks(rank=0, world_size=1, device=device)
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=COLLECTIVE_TIMEOUT)
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timeout)
     return Ranks(rank=dist.get_rank(), world_size=world_size, device=device)
 
 
-def parallelize(network: nn.Module, ranks: Ranks) -> nn.Module:
-    """Replicate: gradients become their mean over ranks. Buffers are constants, never exchanged."""
-    if ranks.world_size == 1:
-        return network
-    return nn.parallel.DistributedDataParallel(
-        network,
-        device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
-        forward_sync_buffers=False,
-        gradient_as_bucket_view=True,
-    )
+class ParallelNetwork:
+    """A network over ranks: replicated (`ddp`) or sharded (`fsdp`), compiled where that is asked for.
+
+    Replicas take the mean of their gradients over ranks. Buffers are constants, never exchanged. Sharded,
+    the network's parameters become DTensors in place: build the optimiser afterwards, read them by
+    `whole` and set them by `placed_like`. One rank holds its network as it is.
+
+    Raises:
+        TrainingError: compiling was asked for and there is no compiler.
+    """
+
+    def __init__(self, network: nn.Module, ranks: Ranks, config: TrainingConfig) -> None:
+        self.is_sharded = ranks.world_size > 1 and config.parallelism == "fsdp"
+        self._module = network
+        if self.is_sharded:
+            _shard(network, ranks)
+        elif ranks.world_size > 1:
+            self._module = nn.parallel.DistributedDataParallel(
+                network,
+                device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
+                forward_sync_buffers=False,
+                static_graph=config.ddp_static_graph,
+                bucket_cap_mb=config.ddp_bucket_cap_mb,
+                gradient_as_bucket_view=config.ddp_gradient_as_bucket_view,
+            )
+        self._compiled: Callable[[Tensor, Tensor], Tensor] = self._module
+        if config.compile:
+            _check_compiler(ranks.device)
+            # It says that a label of DDP's for profilers is lost.
+            logging.getLogger("torch._dynamo.variables.ctx_manager").setLevel(logging.ERROR)
+            self._compiled = torch.compile(self._module, dynamic=False)
+
+    def forward(self, numeric: Tensor, categorical: Tensor, *, full: bool) -> Tensor:
+        """Return the outputs of a micro-batch.
+
+        Args:
+            numeric: f32 [n, F].
+            categorical: i64 [n, C].
+            full: of a global batch of the usual size. The last one of an epoch is smaller and never runs
+                compiled: what is compiled has fixed shapes.
+        """
+        return (self._compiled if full else self._module)(numeric, categorical)
+
+    def train(self, mode: bool = True) -> None:
+        """Set training or evaluation mode."""
+        self._module.train(mode)
+
+    def synchronised(self, last: bool) -> AbstractContextManager[None]:
+        """Context of forward and backward pass: gradients are exchanged by the last micro-batch only."""
+        if self.is_sharded:
+            cast(Any, self._module).set_requires_gradient_sync(last)
+        elif not last and isinstance(self._module, nn.parallel.DistributedDataParallel):
+            return self._module.no_sync()
+        return nullcontext()
+
+
+def check_parallelism(config: TrainingConfig) -> None:
+    """Raise `TrainingError` for settings that do not go together."""
+    if config.ddp_static_graph and config.gradient_accumulation > 1:
+        raise TrainingError(
+            "training.ddp_static_graph and gradient_accumulation above 1 do not go together: a static "
+            "graph exchanges gradients in its first backward pass, accumulation only in the last of a batch"
+        )
+
+
+def clip_gradients(network: nn.Module, limit: float) -> Tensor:
+    """Scale the gradients down to a global norm of `limit`; return the norm before, on every rank."""
+    return whole(nn.utils.clip_grad_norm_(network.parameters(), limit))
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Return a sharded tensor in one piece, others as they are. A collective where it is sharded."""
+    gather = getattr(tensor, "full_tensor", None)
+    return tensor if gather is None else gather()
+
+
+def placed_like(value: Tensor, parameter: Tensor) -> Tensor:
+    """Return a whole tensor as the parameter lies: on its device, and this rank's part if it is sharded.
+
+    A value of another shape, as an optimiser's counter of steps, is only moved.
+    """
+    value = value.to(parameter.device)
+    if not hasattr(parameter, "full_tensor") or value.shape != parameter.shape:
+        return value
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(parameter, DTensor)
+    # All ranks have read the same value: nothing needs to be sent.
+    mesh, placements = parameter.device_mesh, parameter.placements
+    return distribute_tensor(value, mesh, placements, src_data_rank=None)
+
+
+def _shard(network: nn.Module, ranks: Ranks) -> None:
+    """Shard all parameters over ranks; large layers of stacks are gathered one by one."""
+    # Half a second to import, which replicas need not wait for.
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    # Nothing here changes outputs in place.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
+    mesh = init_device_mesh(ranks.device.type, (ranks.world_size,))
+    stacks = [m for m in network.modules() if isinstance(m, nn.Sequential | nn.ModuleList)]
+    for stack in reversed(stacks):  # inner ones first
+        for layer in stack:
+            if sum(p.numel() for p in layer.parameters()) >= SHARDED_ALONE:
+                fully_shard(layer, mesh=mesh)
+    # No mixed precision here: autocast is the same for one rank, replicas and shards.
+    fully_shard(network, mesh=mesh)
+
+
+def _check_compiler(device: torch.device) -> None:
+    compiler = os.environ.get("CXX", "g++")
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise TrainingError(
+            f"training.compile needs a C++ compiler on CPUs, and {compiler} is not on the PATH: install "
+            "it, name another one by the variable CXX, or set compile to false"
+        )
 
 
 def sum_over_ranks(values: Tensor, ranks: Ranks) -> Tensor:
@@ -64,7 +181,7 @@ def sum_over_ranks(values: Tensor, ranks: Ranks) -> Tensor:
 
 
 def gather_rows(values: Tensor, ranks: Ranks) -> Tensor:
-    """Concatenate [n_rank] over ranks, in rank order, on every rank. Lengths may differ.
+    """Concatenate [n_rank, ...] over ranks, in rank order, on every rank. Lengths may differ.
 
     Tensors only: gathering objects would go through pickle.
     """
@@ -74,11 +191,18 @@ def gather_rows(values: Tensor, ranks: Ranks) -> Tensor:
     lengths[ranks.rank] = len(values)
     dist.all_reduce(lengths)
     longest = int(lengths.max())
-    padded = torch.zeros(longest, dtype=values.dtype, device=ranks.device)
+    padded = torch.zeros(longest, *values.shape[1:], dtype=values.dtype, device=ranks.device)
     padded[: len(values)] = values
     parts = [torch.empty_like(padded) for _ in range(ranks.world_size)]
     dist.all_gather(parts, padded)
     return torch.cat([part[: int(n)] for part, n in zip(parts, lengths)])
+
+
+def most_of_ranks(count: int, ranks: Ranks) -> int:
+    """Return the largest of the ranks' counts, on every rank."""
+    counts = torch.zeros(ranks.world_size, dtype=torch.int64)
+    counts[ranks.rank] = count
+    return int(sum_over_ranks(counts, ranks).max())
 
 
 def wait_for_all(ranks: Ranks) -> None:

@@ -6,6 +6,7 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+SWEEP_PID = "PIPELINE_SWEEP_PID"
 
 
 def die_with_parent(number: int = signal.SIGKILL, parent: int | None = None) -> None:

@@ -13,7 +13,7 @@ from pipeline_assets.training.files import json_bytes, write_atomically
 
 HISTORY_FILE = "history.json"
 METRICS_FILE = "metrics.jsonl"
-TIMINGS = ("seconds", "rows_per_second")
+TIMINGS = ("seconds", "rows_per_second", "checkpoint_share")
 
 
 class Progress:
@@ -59,13 +59,19 @@ class Progress:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
 
-    def start_epoch(self, epoch: int, rows: int) -> None:
-        """Begin an epoch (from 1) of so many rows."""
+    def start_epoch(self, epoch: int, rows: int, done: int) -> None:
+        """Begin an epoch (from 1) of so many rows, or go on with it after some of them."""
+        if self._bar is not None:
+            self._bar.close()
         if self._active and sys.stderr.isatty():
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=rows, desc=f"epoch {epoch}/{self._max_epochs}", unit=" rows", leave=False
+                total=rows,
+                initial=done,
+                desc=f"epoch {epoch}/{self._max_epochs}",
+                unit=" rows",
+                leave=False,
             )
 
     def advance(self, rows: int) -> None:
@@ -92,8 +98,19 @@ class Progress:
         lines = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in history)
         write_atomically(self._output / METRICS_FILE, lines.encode())
 
-    def finish(self, history: list[dict[str, Any]]) -> None:
-        """Write `history.json`: the epochs without timings, and which of them is kept."""
+    def finish(
+        self,
+        history: list[dict[str, Any]],
+        reloads: list[dict[str, Any]],
+        left_out: list[dict[str, Any]],
+    ) -> None:
+        """Write `history.json`: the epochs without timings, which of them is kept, what went wrong.
+
+        Args:
+            history: one entry per epoch.
+            reloads: returns to an earlier state after losses that were not finite.
+            left_out: damaged shards that took no part.
+        """
         if not self._active:
             return
         epochs = [{k: v for k, v in entry.items() if k not in TIMINGS} for entry in history]
@@ -103,5 +120,7 @@ class Progress:
             "best_epoch": best["epoch"],
             "best_score": best[f"validation_{self._monitor}"],
             "epochs": epochs,
+            "reloads": reloads,
+            "left_out_shards": left_out,
         }
         write_atomically(self._output / HISTORY_FILE, json_bytes(content))

@@ -1,178 +1,198 @@
 """The training loop: epochs over shards, validation, early stopping, checkpoints, the artefact."""
 
-import dataclasses
 import math
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pipeline_assets.shards.index import ShardIndex, load_index
-from pipeline_assets.shards.reader import Batch, ShardReader
-from pipeline_assets.training.checkpoint import (
-    TrainingState,
-    load_checkpoint,
-    restore,
-    save_checkpoint,
-)
+from pipeline_assets.shards.index import load_index
+from pipeline_assets.shards.reader import ShardReader
+from pipeline_assets.training.checkpoint import TrainingState, snapshot
+from pipeline_assets.training.checkpoint_writer import Cadence, CheckpointWriter
 from pipeline_assets.training.config import TrainingError, TrainingJob
+from pipeline_assets.training.damaged_shards import find_damaged
+from pipeline_assets.training.epoch_sums import EpochSums
+from pipeline_assets.training.gpu_report import GpuReport
+from pipeline_assets.training.heartbeat import Heartbeat
+from pipeline_assets.training.losses import RowLosses
 from pipeline_assets.training.metrics import is_better, validation_scores
-from pipeline_assets.training.model import TabularClassifier, build_network, save_model
-from pipeline_assets.training.models.layers import set_row_keys
-from pipeline_assets.training.parallelize import (
-    Ranks,
-    gather_rows,
-    parallelize,
-    sum_over_ranks,
-    wait_for_all,
-)
+from pipeline_assets.training.model import TabularModel, build_network, save_model
+from pipeline_assets.training.not_finite import NotFinite
+from pipeline_assets.training.parallelize import Ranks, wait_for_all, whole
+from pipeline_assets.training.precision import set_precision
+from pipeline_assets.training.preconditions import check_trainable, positive_weight
+from pipeline_assets.training.profile.recorder import profile_of
 from pipeline_assets.training.progress import Progress
+from pipeline_assets.training.resuming import go_back, resume
 from pipeline_assets.training.schedule import learning_rate_share
-
-_VALIDATION_ROWS = 8192
+from pipeline_assets.training.step import TrainingStep
+from pipeline_assets.training.tasks import check_labels, target_scale
+from pipeline_assets.training.validating import validation_predictions
 
 
 class Trainer:
     """One training on one rank; all ranks take the same decisions from the same numbers."""
 
-    def __init__(self, job: TrainingJob, ranks: Ranks, progress: Progress) -> None:
+    def __init__(
+        self, job: TrainingJob, ranks: Ranks, progress: Progress, heartbeat: Heartbeat
+    ) -> None:
         self.job = job
         self.config = job.training
         self.ranks = ranks
         self.progress = progress
-        self.index = load_index(job.shards)
+        self.heartbeat = heartbeat
+        note = set_precision(self.config.precision, ranks.device)
+        if note is not None:
+            progress.say(note)
+        self.left_out = find_damaged(job, ranks, heartbeat)
+        for note in self.left_out.notes(load_index(job.shards).split_rows):
+            progress.say(note)
+        self.index = load_index(job.shards).without(self.left_out.files)
         check_trainable(job, self.index)
-        if ranks.leads and job.verify_shards:
-            for split in ("train", "validation"):
-                ShardReader(job.shards, split, verify=True)
-        wait_for_all(ranks)
-        self.train = ShardReader(job.shards, "train")
-        self.validation = ShardReader(job.shards, "validation")
+        self.train, self.validation = (
+            ShardReader(
+                job.shards, split, leave_out=self.left_out.files, on_progress=heartbeat.alive
+            )
+            for split in ("train", "validation")
+        )
+        for reader in (self.train, self.validation):
+            check_labels(job.model, reader)
         self.positive_weight = positive_weight(job, self.index)
+        self.target = target_scale(job.model, self.train)
         self.batches = self.train.batch_count(self.config.batch_size)
         torch.manual_seed(job.seed)
         self.network = build_network(job.model).to(ranks.device)
-        self.classifier = TabularClassifier(self.network, self.positive_weight).to(ranks.device)
-        self.parallel = parallelize(self.network, ranks)
-        self.optimizer = _optimizer(
-            self.network, self.config.learning_rate, self.config.weight_decay
+        scales = {"positive_weight": self.positive_weight, "target": self.target}
+        self.model = TabularModel(self.network, job.model, **scales).to(ranks.device)
+        # Before the network is parallelised.
+        on_gpu = ranks.device.type == "cuda"
+        self.gpu = (
+            GpuReport(job.model, self.network, self.config.precision, ranks) if on_gpu else None
         )
-        self.loss = nn.BCEWithLogitsLoss(
-            reduction="none", pos_weight=torch.tensor(self.positive_weight, device=ranks.device)
-        )
+        losses = RowLosses(job.model, job.training, **scales).to(ranks.device)
+        self.profile = profile_of(Path(job.output), self.config, self.network, ranks)
+        self.step = TrainingStep(job, ranks, self.network, losses, self.profile)
         self.state = TrainingState(fingerprint=job.fingerprint(self.index.hash))
         self.best: dict[str, Tensor] = {}
+        self.checkpoints = CheckpointWriter(Path(job.checkpoints))
+        self.cadence = Cadence(self.config.checkpoint_seconds, ranks)
 
     def run(self) -> list[dict[str, Any]]:
         """Train to the end, from the last checkpoint where there is one; return the history."""
-        self._resume()
-        while not self.state.finished:
-            self._epoch(self.state.position // self.batches)
-        if self.ranks.leads:
+        with self.checkpoints:
+            self._resume()
+            self.profile.begin()
+            while not self.state.finished:
+                epoch, done = divmod(self.state.position, self.batches)
+                try:
+                    with self.profile.epoch(epoch + 1, self.batches - done):
+                        self._epoch(epoch, done)
+                except NotFinite as fault:
+                    self._go_back(fault)
+            with self.profile.span("checkpoint"):
+                self.checkpoints.wait()
             self._save()
+            summary = self.profile.finish()
+            if summary is not None:
+                self.progress.say(summary)
         wait_for_all(self.ranks)
         return self.state.history
 
     def _resume(self) -> None:
-        folder = Path(self.job.checkpoints)
-        state, tensors, notes = load_checkpoint(folder, self.state.fingerprint)
-        for note in notes:
-            self.progress.say(note)
-        if state is not None:
-            self.state = state
-            self.best = restore(tensors, self.network, self.optimizer)
-            self.progress.say(
-                f"resumed after epoch {len(state.history)} ({state.position:,} batches done)"
-            )
-        # All have read before anyone may replace it.
-        wait_for_all(self.ranks)
+        folder, fingerprint = Path(self.job.checkpoints), self.state.fingerprint
+        parts = self.network, self.step.optimizer, self.ranks, self.progress
+        found = resume(folder, fingerprint, *parts)
+        if found is not None:
+            self.state, self.best = found
+            self.step.precision.restore(self.state.loss_scale)
+        elif self.config.on_not_finite == "reload":
+            self._checkpoint()
 
-    def _epoch(self, epoch: int) -> None:
-        started = time.perf_counter()
-        self.progress.start_epoch(epoch + 1, self.train.rows)
-        # Models may use torch's generator: its state is a function of the epoch, so a resume has it.
-        torch.manual_seed(self.job.seed * 1_000_003 + epoch * 4_099 + self.ranks.rank)
-        self.parallel.train()
-        loss_sum = torch.zeros((), dtype=torch.float64, device=self.ranks.device)
-        seen = np.zeros(2, dtype=np.int64)
-        for batch in self.train.batches(
+    def _go_back(self, fault: NotFinite) -> None:
+        """After a loss that is not finite: to the last state at the end of an epoch, or an error."""
+        self.checkpoints.wait()
+        folder = Path(self.job.checkpoints)
+        parts = self.network, self.step.optimizer, self.ranks, self.progress
+        self.state, self.best = go_back(fault, self.config, self.state, folder, *parts)
+        self.step.precision.restore(self.state.loss_scale)
+        self.cadence = Cadence(self.config.checkpoint_seconds, self.ranks)
+        # A resume from an older one would forget this reload.
+        self._checkpoint()
+
+    def _epoch(self, epoch: int, done: int) -> None:
+        sums = EpochSums(self.state, self.ranks)
+        self.progress.start_epoch(epoch + 1, self.train.rows, self.state.epoch_rows)
+        self.step.parallel.train()
+        batches = self.train.batches(
             self.config.batch_size,
             seed=self.job.seed,
             epoch=epoch,
             rank=self.ranks.rank,
             world_size=self.ranks.world_size,
-            start_batch=self.state.position % self.batches,
-        ):
-            loss_sum += self._step(batch, epoch)
-            seen += (len(batch.rows.row_id), batch.rows.row_id.sum(dtype=np.int64))
+            start_batch=done,
+        )
+        for batch in self.profile.batches(batches):
+            self.heartbeat.batch(epoch + 1, batch.index)
+            step = self.state.position
+            loss = self.step.update(
+                batch, epoch=epoch + 1, step=step, rate=self._learning_rate(step)
+            )
+            sums.add(loss, batch.rows.row_id)
             self.state.position += 1
             self.progress.advance(batch.global_rows)
-        self._check_coverage(epoch, seen)
-        train_loss = float(sum_over_ranks(loss_sum, self.ranks)) / self.train.rows
-        train_seconds = time.perf_counter() - started
-        scores = self.validate()
-        self._judge(epoch, train_loss, train_seconds, time.perf_counter() - started, scores)
+            if batch.index + 1 < self.batches and self._is_due():
+                sums.store(self.state)
+                self._checkpoint()
+        with self.profile.span("communication"):
+            sums.store(self.state)
+        if self.gpu is not None:
+            self.progress.say(self.gpu.line(self.train.rows / self.state.epoch_seconds))
+        self._check_coverage(epoch)
+        self.heartbeat.validating(epoch + 1)
+        started = time.perf_counter()
+        with self.profile.span("validation"):
+            scores = self.validate()
+        self._judge(epoch, scores, time.perf_counter() - started)
 
-    def _step(self, batch: Batch, epoch: int) -> Tensor:
-        """One update; return this rank's sum of row losses, f64."""
-        numeric, categorical, label, row_id = (
-            torch.from_numpy(array).to(self.ranks.device, non_blocking=True) for array in batch.rows
-        )
-        step = self.state.position
+    def _is_due(self) -> bool:
+        """Whether all ranks save in mid-epoch now."""
+        with self.profile.span("communication"):
+            return self.cadence.due(self.state.position, self.checkpoints.busy)
+
+    def _learning_rate(self, step: int) -> float:
+        """Of a step; lower after each reload."""
         share = learning_rate_share(
             step, self.config.max_epochs * self.batches, self.config.warmup_share
         )
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * share
-        set_row_keys(self.network, row_id, step, self.job.seed)
-        logits = self.parallel(numeric, categorical)
-        losses = self._row_losses(logits, label)
-        # Ranks may hold unequal parts: sums over rows, divided by the rows of all, are right for any
-        # partition; the factor undoes the mean over ranks.
-        total = losses.sum() * (self.ranks.world_size / batch.global_rows)
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
-        # The norm is that of the mean over ranks: all see a fault in the same step, before the update.
-        if not torch.isfinite(norm):
-            self._raise_not_finite(batch, epoch, losses.detach(), row_id)
-        self.optimizer.step()
-        return losses.detach().sum(dtype=torch.float64)
-
-    def _row_losses(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Return losses [n]; members of an ensemble are trained each on its own, by their mean."""
-        if logits.ndim == 1:
-            return self.loss(logits, label)
-        return self.loss(logits, label[:, None].expand_as(logits)).mean(dim=1)
+        lowered = self.config.reload_rate_factor ** len(self.state.reloads)
+        return self.config.learning_rate * share * lowered
 
     def validate(self) -> dict[str, float]:
-        """Score the validation split, each rank a contiguous part of it."""
-        self.parallel.eval()
-        probability, label = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
-        for rows in self.validation.iter_blocks(
-            _VALIDATION_ROWS, rank=self.ranks.rank, world_size=self.ranks.world_size
-        ):
-            probability.append(self.classifier.predict_proba(rows.numeric, rows.categorical))
-            label.append(rows.label)
-        gathered = [
-            gather_rows(torch.from_numpy(np.concatenate(parts)).to(self.ranks.device), self.ranks)
-            for parts in (label, probability)
-        ]
-        return validation_scores(*(tensor.cpu().numpy() for tensor in gathered))
+        """Score the validation split."""
+        epoch = self.state.position // self.batches
+        self.step.parallel.train(False)
+        label, predicted = validation_predictions(
+            self.model,
+            self.validation,
+            self.ranks,
+            in_step=self.step.parallel.is_sharded,
+            on_block=lambda: self.heartbeat.validating(epoch),
+        )
+        return validation_scores(label, predicted, self.job.model)
 
-    def _judge(
-        self,
-        epoch: int,
-        train_loss: float,
-        train_seconds: float,
-        seconds: float,
-        scores: dict[str, float],
-    ) -> None:
+    def _judge(self, epoch: int, scores: dict[str, float], validation_seconds: float) -> None:
         """Note the epoch, keep the best weights, decide whether to stop, checkpoint."""
         state, monitor = self.state, self.config.monitor
+        undefined = [name for name, score in scores.items() if not math.isfinite(score)]
+        if undefined:
+            raise TrainingError(
+                f"validation {', '.join(undefined)} of epoch {epoch + 1} is not a finite number, so no epoch is "
+                "better than another: predictions have overflowed, or a label has one class only. Look for "
+                "extreme values in the validation rows"
+            )
         best = is_better(monitor, scores[monitor], state.best_score)
         if best:
             state.best_epoch, state.best_score = epoch + 1, scores[monitor]
@@ -182,113 +202,70 @@ class Trainer:
         state.history.append(
             {
                 "epoch": epoch + 1,
-                "train_loss": train_loss,
+                "train_loss": math.fsum(state.epoch_losses) / self.train.rows,
                 **{f"validation_{name}": score for name, score in scores.items()},
-                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "learning_rate": self._learning_rate(state.position - 1),
                 "best": best,
-                "rows_per_second": self.train.rows / train_seconds,
-                "seconds": seconds,
+                "rows_per_second": self.train.rows / state.epoch_seconds,
+                "seconds": state.epoch_seconds + validation_seconds,
+                "checkpoint_share": state.checkpoint_seconds / state.epoch_seconds,
             }
         )
+        state.start_epoch()
         waited = epoch + 1 - state.best_epoch
         state.finished = epoch + 1 >= self.config.max_epochs or waited >= self.config.patience
         self.progress.end_epoch(state.history)
-        if self.ranks.leads and (
-            state.finished or (epoch + 1) % self.config.checkpoint_epochs == 0
-        ):
-            folder = Path(self.job.checkpoints)
-            save_checkpoint(folder, state, self.network, self.optimizer, self.best)
+        if state.finished or (epoch + 1) % self.config.checkpoint_epochs == 0:
+            self._checkpoint()
         if waited >= self.config.patience:
             self.progress.say(
                 f"stopped: no better validation {monitor} for {waited} epochs; "
                 f"best {state.best_score:.5f} in epoch {state.best_epoch}"
             )
 
-    def _check_coverage(self, epoch: int, seen: np.ndarray) -> None:
-        rows, total = sum_over_ranks(torch.from_numpy(seen), self.ranks).tolist()
+    def _check_coverage(self, epoch: int) -> None:
+        rows, total = self.state.epoch_rows, self.state.epoch_row_id_sum
         if (rows, total) != (self.train.rows, self.train.row_id_sum):
             raise TrainingError(
                 f"epoch {epoch + 1} saw {rows:,} rows (row_id sum {total}), the shards hold "
                 f"{self.train.rows:,} (sum {self.train.row_id_sum}): rows were dropped or repeated"
             )
 
-    def _raise_not_finite(self, batch: Batch, epoch: int, losses: Tensor, row_id: Tensor) -> None:
-        known = torch.where(torch.isfinite(losses), losses, torch.inf)
-        worst = known.argsort(descending=True)[:5]
-        values = gather_rows(losses[worst], self.ranks).tolist()
-        ids = gather_rows(row_id[worst], self.ranks).tolist()
-        pairs = sorted(zip(values, ids), key=lambda pair: (math.isfinite(pair[0]), -pair[0]))[:5]
-        rows = ", ".join(f"row_id {row} (loss {value:.3g})" for value, row in pairs)
-        raise TrainingError(
-            f"loss or gradient is NaN or infinite in epoch {epoch + 1}, batch {batch.index} "
-            f"({batch.global_rows} rows); worst rows: {rows}. Look at their features, or lower "
-            f"learning_rate ({self.config.learning_rate}) or gradient_clip "
-            f"({self.config.gradient_clip})"
-        )
+    def _checkpoint(self) -> None:
+        """Save; all ranks come here together, the leading one writes."""
+        started = time.perf_counter()
+        self.state.loss_scale = self.step.precision.state()
+        with self.profile.span("checkpoint"):
+            tensors = snapshot(self.network, self.step.optimizer, self.best, keep=self.ranks.leads)
+            if self.ranks.leads:
+                self.checkpoints.submit(self.state, tensors)
+        cost = time.perf_counter() - started
+        self.state.checkpoint_seconds += cost
+        self.cadence.saved(cost)
 
     def _save(self) -> None:
+        """Write the artefact; all ranks come here together, the leading one writes."""
+        weights = {name: whole(tensor) for name, tensor in self.best.items()}
+        if not self.ranks.leads:
+            return
+        left_out = self.left_out.entries()
         save_model(
             Path(self.job.output),
-            weights=self.best,
+            weights=weights,
             config=self.job.model,
             positive_weight=self.positive_weight,
+            target=self.target,
             extra={
-                "training": dataclasses.asdict(self.config),
+                "training": self.config.shaping(),
                 "seed": self.job.seed,
-                "shards": self.index.hash,
+                "shards": load_index(self.job.shards).hash,
+                "left_out_shards": left_out,
                 "train_rows": self.train.rows,
                 "best_epoch": self.state.best_epoch,
                 "best_score": self.state.best_score,
+                "reloads": self.state.reloads,
                 "world_size": self.ranks.world_size,
                 "torch": torch.__version__,
             },
         )
-        self.progress.finish(self.state.history)
-
-
-def check_trainable(job: TrainingJob, index: ShardIndex) -> None:
-    """Raise `TrainingError` where this training would fail, or mean nothing, later."""
-    preprocessor = job.model.preprocessor
-    for kind, configured, held in (
-        ("numeric", tuple(f.name for f in preprocessor.numeric), index.numeric),
-        ("categorical", tuple(f.name for f in preprocessor.categorical), index.categorical),
-    ):
-        if configured != held:
-            raise TrainingError(
-                f"the preprocessor knows the {kind} features {list(configured)}, the shards hold "
-                f"{list(held)}: statistics and shards come from different features"
-            )
-    for split in ("train", "validation"):
-        rows, positives = index.split_rows[split], index.positives(split)
-        if rows == 0:
-            raise TrainingError(f"the {split} split has no rows; nothing to train with")
-        if positives in (0, rows):
-            only = "negative" if positives == 0 else "positive"
-            raise TrainingError(
-                f"all {rows:,} rows of the {split} split are {only}: there is nothing to tell apart. "
-                "Check `features.label` (column and positive value), or enlarge the split"
-            )
-
-
-def positive_weight(job: TrainingJob, index: ShardIndex) -> float:
-    """Resolve the setting: `balanced` is negatives / positives of the training rows."""
-    setting = job.training.positive_weight
-    if setting == "none":
-        return 1.0
-    if setting == "balanced":
-        positives = index.positives("train")
-        return (index.split_rows["train"] - positives) / positives
-    return float(setting)
-
-
-def _optimizer(network: nn.Module, rate: float, decay: float) -> torch.optim.AdamW:
-    """AdamW; weight matrices and embeddings decay, biases and adapters do not."""
-    decayed, plain = [], []
-    for name, parameter in network.named_parameters():
-        is_weight = name.endswith("weight") and parameter.ndim >= 2
-        (decayed if is_weight else plain).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=rate, fused=True)
+        self.progress.finish(self.state.history, self.state.reloads, left_out)

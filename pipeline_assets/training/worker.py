@@ -2,13 +2,16 @@
 
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 from pipeline_assets.training.config import TrainingError, TrainingJob
+from pipeline_assets.training.heartbeat import FOLDER, Heartbeat
 from pipeline_assets.training.processes import die_with_parent
 
 ERROR_FILE = "error.txt"
 AGENT_PID = "PIPELINE_AGENT_PID"
+_LATER_SECONDS = 60.0
 
 
 def main(job_path: str) -> int:
@@ -16,13 +19,22 @@ def main(job_path: str) -> int:
     # First of all: an orphan would keep its GPU.
     if AGENT_PID in os.environ:
         die_with_parent(parent=int(os.environ[AGENT_PID]))
+    elif "TORCHELASTIC_RUN_ID" in os.environ:
+        die_with_parent()
+    # Deterministic algorithms on a GPU need it before the first use.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    job = TrainingJob.load(job_path)
+    said = Path(job.output) / ERROR_FILE
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and said.exists():
+        # A restart heals what has killed a rank, not what a rank has given as its reason.
+        return 1
+    heartbeat = Heartbeat(os.environ.get(FOLDER), int(os.environ.get("RANK", "0")))
     from pipeline_assets.shards.index import ShardError
 
-    job = TrainingJob.load(job_path)
     try:
-        train(job)
+        train(job, heartbeat)
     except (TrainingError, ShardError) as error:
-        _leave_message(Path(job.output) / ERROR_FILE, str(error))
+        leave_message(said, str(error))
         return 1
     except RuntimeError as error:
         # Another rank has died, before or after all had met; why it did is that rank's to say.
@@ -35,8 +47,13 @@ def main(job_path: str) -> int:
     return 0
 
 
-def train(job: TrainingJob) -> None:
-    """Train on this rank, in the process group that the environment describes, or alone."""
+def train(job: TrainingJob, heartbeat: Heartbeat | None = None) -> None:
+    """Train on this rank, in the process group that the environment describes, or alone.
+
+    Args:
+        job: what to train.
+        heartbeat: notes where this rank is; none where nobody watches.
+    """
     import torch
 
     from pipeline_assets.training.parallelize import join_ranks
@@ -47,14 +64,17 @@ def train(job: TrainingJob) -> None:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.use_deterministic_algorithms(job.training.deterministic)
     Path(job.output).mkdir(parents=True, exist_ok=True)
-    ranks = join_ranks()
+    # The launcher's watchdog has more to say about a rank that hangs than the ranks that wait for it.
+    heartbeat = heartbeat or Heartbeat()
+    ranks = join_ranks(timedelta(seconds=job.launch.timeout_seconds + _LATER_SECONDS))
+    heartbeat.starting()
     with Progress(
         Path(job.output),
         max_epochs=job.training.max_epochs,
         monitor=job.training.monitor,
         active=ranks.leads,
     ) as progress:
-        trainer = Trainer(job, ranks, progress)
+        trainer = Trainer(job, ranks, progress, heartbeat)
         parameters = sum(p.numel() for p in trainer.network.parameters())
         progress.say(
             f"training on {trainer.train.rows:,} rows, {parameters:,} parameters, "
@@ -63,8 +83,9 @@ def train(job: TrainingJob) -> None:
         trainer.run()
 
 
-def _leave_message(path: Path, text: str) -> None:
+def leave_message(path: Path, text: str) -> None:
     """Ranks fail together, for the same reason: the first to say so is enough."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)

@@ -10,8 +10,11 @@ BENCHMARKS = (
     "chain",
     "rolling",
     "loader",
+    "large_data",
+    "training",
     "churn_quality",
     "fraud_quality",
+    "tuning",
 )
 
 

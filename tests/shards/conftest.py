@@ -1,13 +1,14 @@
 """A folder of shards made from NumPy, for the loader's tests."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline_assets.shards import ShardIndex, write_shard
+from tests.shards.s3_server import S3Server, s3_server
 
 MakeShards = Callable[..., Path]
 
@@ -47,3 +48,10 @@ def make_shards(tmp_path: Path) -> MakeShards:
         return tmp_path
 
     return make
+
+
+@pytest.fixture
+def s3() -> Iterator[S3Server]:
+    """An S3 server that the environment points to."""
+    with s3_server() as server:
+        yield server

@@ -1,5 +1,6 @@
 """The order of batches, its independence of ranks, and what damaged shards say."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def test_truncated_missing_and_empty_shards_are_named(make_shards: Callable[...,
     with pytest.raises(ShardError, match=r"shard-00000.* bytes, the index says"):
         ShardReader(folder, "train")
     path.write_bytes(b"")
-    with pytest.raises(ShardError, match=r"shard-00000.*cannot be read"):
+    with pytest.raises(ShardError, match=r"shard-00000.* has 0 bytes, the index says"):
         ShardReader(folder, "train")
     path.unlink()
     with pytest.raises(ShardError, match=r"shard-00000.*is missing"):
@@ -128,6 +129,43 @@ def test_absent_index_and_absent_split(make_shards: Callable[..., Path], tmp_pat
         ShardReader(make_shards(5), "test")
     with pytest.raises(ShardError, match=r"materialise tensor_shards first"):
         ShardReader(tmp_path / "nowhere", "train")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sha256", "../../victim"),
+        ("sha256", "A" * 64),
+        ("sha256", "0" * 64 + "\n"),
+        ("sha256", 7),
+        ("file", "../victim"),
+        ("file", "train/../../victim"),
+        ("file", "/victim"),
+        ("file", "day//victim"),
+        ("file", ""),
+        ("file", None),
+    ],
+)
+def test_an_index_that_leads_out_of_its_folder_is_refused(
+    make_shards: Callable[..., Path], key: str, value: object
+) -> None:
+    folder = make_shards(50, 60)
+    index = json.loads((folder / "index.json").read_text())
+    index["shards"][1][key] = value
+    (folder / "index.json").write_text(json.dumps(index))
+    with pytest.raises(ShardError) as raised:
+        ShardReader(folder, "train")
+    assert str(raised.value).startswith(f"{folder}: shard 1 of the index")
+    assert repr(value) in str(raised.value)
+
+
+def test_the_index_itself_and_local_uris_name_the_folder_too(
+    make_shards: Callable[..., Path],
+) -> None:
+    folder = make_shards(50)
+    expected = ShardReader(folder, "train").arrays().row_id
+    for place in (folder / "index.json", f"file://{folder}", f"file://{folder}/index.json"):
+        assert np.array_equal(ShardReader(place, "train").arrays().row_id, expected)
 
 
 def test_no_numeric_or_no_categorical_features(tmp_path: Path) -> None:

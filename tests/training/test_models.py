@@ -11,10 +11,14 @@ from pipeline_assets.training.model import build_network
 from pipeline_assets.training.models.layers import RowDropout, set_row_keys
 
 MLP = "pipeline_assets.training.models.mlp:build"
+RESNET = "pipeline_assets.training.models.resnet:build"
 TABM = "pipeline_assets.training.models.tabm:build"
 VARIANTS = [
     (MLP, {}),
     (MLP, {"hidden": []}),
+    (MLP, {"numeric_embedding": "piecewise_linear"}),
+    (RESNET, {}),
+    (RESNET, {"numeric_embedding": "periodic", "blocks": 1, "residual_dropout": 0.2}),
     (TABM, {"members": 3}),
     (TABM, {"members": 1, "numeric_embedding": "periodic"}),
     (TABM, {"members": 3, "numeric_embedding": "none"}),
@@ -39,6 +43,10 @@ def test_shapes_and_finite_logits_for_any_input(config, factory, options) -> Non
     assert logits.shape == ((3,) if members is None else (3, members))
     assert torch.isfinite(logits).all()
     assert network(numeric[:0], categorical[:0]).shape[0] == 0
+    config = dataclasses.replace(config, task="multiclass", classes=5)
+    scores = build_network(config)(numeric, categorical)
+    assert scores.shape == (*logits.shape, 5)
+    assert torch.isfinite(scores).all()
 
 
 @pytest.mark.parametrize(("factory", "options"), VARIANTS)
@@ -68,6 +76,13 @@ def test_members_of_the_ensemble_differ(config) -> None:  # type: ignore[no-unty
         (MLP, {"hiden": [1]}, "'hiden' is unknown.*did you mean 'hidden'"),
         (TABM, {"numeric_embedding": "fourier"}, "known: piecewise_linear, periodic, none"),
         (TABM, {"members": 0}, "at least one member"),
+        (RESNET, {"blocks": 0}, "blocks is 0; expected at least 1"),
+        (RESNET, {"width": 3, "hidden_factor": 0.1}, "hidden_width is 0"),
+        (RESNET, {"width": 128.0}, r"width of .*resnet:build is 128.0; expected integer"),
+        (MLP, {"hidden": [64, True]}, r"is \[64, True\]; expected a list of integer"),
+        (MLP, {"hidden": [64, 0]}, r"hidden is \[64, 0\]; expected at least 1"),
+        (MLP, {"dropout": "0.1"}, "is '0.1'; expected number"),
+        (MLP, {"dropout": 1}, "dropout is 1; expected at least 0 and below 1"),
         ("nowhere", {}, "not of the form module:function"),
         ("pipeline_assets.training.models.mlp:biuld", {}, "cannot be loaded"),
     ],
@@ -75,6 +90,18 @@ def test_members_of_the_ensemble_differ(config) -> None:  # type: ignore[no-unty
 def test_mistakes_in_the_model_settings(config, factory, options, message) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(TrainingError, match=message):
         build_network(dataclasses.replace(config, factory=factory, options=options))
+
+
+@pytest.mark.parametrize("factory", [MLP, RESNET, TABM])
+@pytest.mark.parametrize("embedding", ["piecewise_linear", "periodic"])
+def test_numeric_embeddings_reach_the_output(config, factory: str, embedding: str) -> None:  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
+    options = {"numeric_embedding": embedding, "numeric_embedding_dim": 4}
+    network = build_network(dataclasses.replace(config, factory=factory, options=options))
+    network(torch.randn(9, 4), torch.zeros(9, 1, dtype=torch.int64)).sum().backward()
+    for name, parameter in network.named_parameters():
+        if name.startswith(("piecewise", "periodic")):
+            assert parameter.grad is not None and parameter.grad[:2].abs().sum() > 0, name
 
 
 def test_dropout_is_a_function_of_row_and_step() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from pipeline_assets.shards import ShardIndex, ShardReader, load_index
-from pipeline_assets.training import checkpoint, trainer
+from pipeline_assets.training.checkpoint import TrainingState
+from pipeline_assets.training.checkpoint_writer import CheckpointWriter
 from pipeline_assets.training.config import TrainingError, TrainingJob
 from pipeline_assets.training.metrics import validation_scores
 from pipeline_assets.training.model import load_model
@@ -157,15 +159,17 @@ class Unplugged(BaseException):
     """Stands for a process that ends there."""
 
 
-def stop_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
-    save = checkpoint.save_checkpoint
+def stop_after(monkeypatch: pytest.MonkeyPatch, stop: Callable[[TrainingState], bool]) -> None:
+    """End the training once the first state that `stop` accepts is published."""
+    submit = CheckpointWriter.submit
 
-    def save_then_stop(folder, state, *rest) -> None:  # type: ignore[no-untyped-def]
-        save(folder, state, *rest)
-        if len(state.history) == epochs:
+    def submit_then_stop(self, state, tensors) -> None:  # type: ignore[no-untyped-def]
+        submit(self, state, tensors)
+        if stop(state):
+            self.wait()
             raise Unplugged
 
-    monkeypatch.setattr(trainer, "save_checkpoint", save_then_stop)
+    monkeypatch.setattr(CheckpointWriter, "submit", submit_then_stop)
 
 
 def test_a_resumed_training_ends_with_the_same_bytes(  # type: ignore[no-untyped-def]
@@ -176,7 +180,7 @@ def test_a_resumed_training_ends_with_the_same_bytes(  # type: ignore[no-untyped
     train(undisturbed)
     for epochs in (2, 4):
         with monkeypatch.context() as patch, pytest.raises(Unplugged):
-            stop_after(patch, epochs)
+            stop_after(patch, lambda state, epochs=epochs: len(state.history) == epochs)
             train(job)
         assert not (Path(job.output) / "model.safetensors").exists()
     capsys.readouterr()
@@ -198,15 +202,15 @@ def test_a_damaged_checkpoint_is_passed_over(  # type: ignore[no-untyped-def]
     undisturbed, job = make_job(max_epochs=4), make_job(max_epochs=4)
     train(undisturbed)
     with monkeypatch.context() as patch, pytest.raises(Unplugged):
-        stop_after(patch, 3)
+        stop_after(patch, lambda state: len(state.history) == 3)
         train(job)
     names = json.loads((Path(job.checkpoints) / "current.json").read_text())
-    assert names == ["batch-000000021", "batch-000000014"]
+    assert names == ["epoch-0003", "epoch-0002"]
     newest = Path(job.checkpoints) / names[0] / "state.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1])
     train(job)
     said = capsys.readouterr().out
-    assert "batch-000000021 is damaged" in said and "resumed after epoch 2" in said
+    assert "epoch-0003 is damaged" in said and "resumed after epoch 2" in said
     assert weights(job) == weights(undisturbed)
 
 

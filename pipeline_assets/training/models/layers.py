@@ -1,34 +1,7 @@
-"""Layers that the models share."""
+"""Layers that the models share; embeddings have a file of their own."""
 
 import torch
 from torch import Tensor, nn
-
-from pipeline_assets.training.preprocessor import FIRST_KNOWN
-
-
-class CategoryEmbeddings(nn.Module):
-    """One embedding table per categorical feature, [n, C] -> [n, sum of widths].
-
-    Rows for missing and unknown categories start at zero, so that a category never seen in training
-    moves nothing instead of adding noise.
-    """
-
-    def __init__(self, cardinalities: list[int], width: int) -> None:
-        super().__init__()
-        widths = [min(width, (cardinality + 1) // 2) for cardinality in cardinalities]
-        self.tables = nn.ModuleList(map(nn.Embedding, cardinalities, widths))
-        self.width = sum(widths)
-        for table in self.tables:
-            assert isinstance(table, nn.Embedding)
-            nn.init.normal_(table.weight, std=table.embedding_dim**-0.5)
-            nn.init.zeros_(table.weight[:FIRST_KNOWN])
-
-    def forward(self, categories: Tensor) -> Tensor:
-        """Embed indices i64 [n, C]."""
-        parts = [table(categories[:, at]) for at, table in enumerate(self.tables)]
-        return (
-            torch.cat(parts, dim=1) if parts else categories.new_zeros(len(categories), 0).float()
-        )
 
 
 class RowDropout(nn.Module):

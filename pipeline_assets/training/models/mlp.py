@@ -1,37 +1,37 @@
-"""A multi-layer perceptron over standardised numbers, missing indicators and category embeddings."""
+"""A multi-layer perceptron over standardised numbers, missing indicators and embeddings."""
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from pipeline_assets.training.config import ModelConfig
-from pipeline_assets.training.models.layers import CategoryEmbeddings, RowDropout
-from pipeline_assets.training.models.options import read_options
-from pipeline_assets.training.preprocessor import Preprocessor
+from pipeline_assets.training.models.encoder import Encoder, EncoderOptions
+from pipeline_assets.training.models.heads import Head
+from pipeline_assets.training.models.layers import RowDropout
+from pipeline_assets.training.models.options import check_at_least_one, check_share, read_options
 
 
 @dataclass(frozen=True, kw_only=True)
-class MlpOptions:
+class MlpOptions(EncoderOptions):
     """Options of the factory."""
 
     hidden: tuple[int, ...] = (128, 64)
-    """Width of each hidden layer."""
+    """Width of each hidden layer; empty for a linear model."""
     dropout: float = 0.1
     """Share of units dropped after each hidden layer."""
-    embedding_dim: int = 8
-    """Largest width of a category embedding."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least_one(self, "hidden")
+        check_share("dropout", self.dropout)
 
 
-class Mlp(nn.Module):
-    """Preprocessor, embeddings and perceptron."""
+class Mlp(Encoder):
+    """Encoder and perceptron."""
 
     def __init__(self, config: ModelConfig, options: MlpOptions) -> None:
-        super().__init__()
-        self.preprocessor = Preprocessor(config.preprocessor)
-        self.embeddings = CategoryEmbeddings(self.preprocessor.cardinalities, options.embedding_dim)
-        numeric = len(config.preprocessor.numeric)
-        width = 2 * numeric + self.embeddings.width
+        super().__init__(config, options)
+        width = self.encoded_width
         layers: list[nn.Module] = []
         for at, hidden in enumerate(options.hidden):
             layers += [
@@ -40,16 +40,13 @@ class Mlp(nn.Module):
                 RowDropout(options.dropout, hidden, layer=at),
             ]
             width = hidden
-        self.layers = nn.Sequential(*layers, nn.Linear(width, 1))
-        # Indicators start without effect and keep none where training never has a missing value.
+        self.layers = nn.Sequential(*layers, Head(width, config))
         first = next(layer for layer in self.layers if isinstance(layer, nn.Linear))
-        nn.init.zeros_(first.weight[:, numeric : 2 * numeric])
+        self.mute_indicators(first.weight)
 
     def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
-        """Return logits f32 [n] from numeric f32 [n, F] and category hashes i64 [n, C]."""
-        scaled, missing, categories = self.preprocessor(numeric, categorical)
-        joined = torch.cat([scaled, missing, self.embeddings(categories)], dim=1)
-        return self.layers(joined).squeeze(1)
+        """Return outputs f32 [n, *output_shape] from numeric f32 [n, F] and category hashes i64 [n, C]."""
+        return self.layers(self.encode(numeric, categorical))
 
 
 def build(config: ModelConfig) -> nn.Module:

@@ -3,26 +3,23 @@
 After TabM (Gorishniy, Kotelnikov, Babenko: "TabM: Advancing Tabular Deep Learning with
 Parameter-Efficient Ensembling", ICLR 2025), written anew: BatchEnsemble layers
 y_m = ((x * r_m) W) * s_m + b_m, where only the first r is random (signs) and all other r and s start
-at one; each member has its own output layer and its own loss. Numbers enter through piecewise-linear
-encodings with a learned linear map per feature ("On Embeddings for Numerical Features in Tabular
-Deep Learning", NeurIPS 2022, here beside the standardised value), or through periodic ones.
+at one; each member has its own output layer and its own loss.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from pipeline_assets.training.config import ModelConfig, NumericFeature, TrainingError
-from pipeline_assets.training.models.layers import CategoryEmbeddings, RowDropout
-from pipeline_assets.training.models.options import read_options
-from pipeline_assets.training.preprocessor import Preprocessor
+from pipeline_assets.training.config import ModelConfig, TrainingError
+from pipeline_assets.training.models.encoder import Encoder, EncoderOptions
+from pipeline_assets.training.models.layers import RowDropout
+from pipeline_assets.training.models.options import check_at_least_one, check_share, read_options
 
 
 @dataclass(frozen=True, kw_only=True)
-class TabmOptions:
+class TabmOptions(EncoderOptions):
     """Options of the factory."""
 
     members: int = 16
@@ -31,66 +28,15 @@ class TabmOptions:
     """Width of each hidden layer."""
     dropout: float = 0.1
     """Share of units dropped after each hidden layer, per member."""
-    embedding_dim: int = 8
-    """Largest width of a category embedding."""
     numeric_embedding: Literal["piecewise_linear", "periodic", "none"] = "piecewise_linear"
-    """How numbers enter; piecewise_linear needs the edges of the statistics."""
-    numeric_embedding_dim: int = 8
-    """Width of a number's embedding."""
-    bins: int = 16
-    """Most bins of the piecewise-linear encoding."""
-    frequencies: int = 16
-    """Frequencies of the periodic encoding."""
-    frequency_scale: float = 0.1
-    """Standard deviation of the initial frequencies."""
+    """What numbers enter as, beside their standardised value; piecewise_linear needs the edges of the statistics."""
 
-
-class PiecewiseLinear(nn.Module):
-    """[n, F] imputed raw values -> [n, F * d]: position within quantile bins, then a linear map."""
-
-    left: Tensor
-    inverse_width: Tensor
-
-    def __init__(self, features: tuple[NumericFeature, ...], bins: int, width: int) -> None:
-        super().__init__()
-        left = torch.zeros(len(features), bins)
-        inverse_width = torch.zeros(len(features), bins)
-        for at, feature in enumerate(features):
-            edges = _thinned(feature.edges, bins + 1)
-            count = len(edges) - 1
-            if count < 1:
-                continue
-            ends = torch.tensor(edges, dtype=torch.float64)
-            left[at, :count] = ends[:-1].float()
-            inverse_width[at, :count] = (1 / (ends[1:] - ends[:-1])).float()
-        self.register_buffer("left", left)
-        self.register_buffer("inverse_width", inverse_width)
-        self.weight = nn.Parameter(torch.empty(len(features), bins, width))
-        self.bias = nn.Parameter(torch.zeros(len(features), width))
-        nn.init.uniform_(self.weight, -(bins**-0.5), bins**-0.5)
-
-    def forward(self, raw: Tensor) -> Tensor:
-        """Encode f32 [n, F]; each bin gives 0 below, 1 above and the share within."""
-        share = ((raw[:, :, None] - self.left) * self.inverse_width).clamp(0, 1)
-        hidden = torch.einsum("nfb,fbd->nfd", share, self.weight) + self.bias
-        return torch.relu(hidden).flatten(1)
-
-
-class Periodic(nn.Module):
-    """[n, F] standardised values -> [n, F * d]: sines and cosines of learned frequencies, mapped."""
-
-    def __init__(self, features: int, frequencies: int, scale: float, width: int) -> None:
-        super().__init__()
-        self.frequency = nn.Parameter(torch.randn(features, frequencies) * scale)
-        self.weight = nn.Parameter(torch.empty(features, 2 * frequencies, width))
-        self.bias = nn.Parameter(torch.zeros(features, width))
-        nn.init.uniform_(self.weight, -((2 * frequencies) ** -0.5), (2 * frequencies) ** -0.5)
-
-    def forward(self, scaled: Tensor) -> Tensor:
-        """Encode f32 [n, F]."""
-        angle = 2 * math.pi * scaled[:, :, None] * self.frequency
-        waves = torch.cat([angle.sin(), angle.cos()], dim=2)
-        return torch.relu(torch.einsum("nfw,fwd->nfd", waves, self.weight) + self.bias).flatten(1)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.members < 1 or not self.hidden:
+            raise TrainingError("TabM needs at least one member and one hidden layer")
+        check_at_least_one(self, "hidden")
+        check_share("dropout", self.dropout)
 
 
 class BatchEnsembleLinear(nn.Module):
@@ -110,71 +56,35 @@ class BatchEnsembleLinear(nn.Module):
         return (hidden * self.r) @ self.weight.T * self.s + self.bias
 
 
-class Tabm(nn.Module):
-    """Preprocessor, embeddings, and an ensemble of perceptrons that share weights."""
+class Tabm(Encoder):
+    """Encoder, and an ensemble of perceptrons that share weights."""
 
     def __init__(self, config: ModelConfig, options: TabmOptions) -> None:
-        super().__init__()
-        features, members = config.preprocessor.numeric, options.members
-        self.preprocessor = Preprocessor(config.preprocessor)
-        self.embeddings = CategoryEmbeddings(self.preprocessor.cardinalities, options.embedding_dim)
-        self.piecewise = self.periodic = None
-        width = 2 * len(features) + self.embeddings.width
-        if options.numeric_embedding == "piecewise_linear":
-            self.piecewise = PiecewiseLinear(features, options.bins, options.numeric_embedding_dim)
-        elif options.numeric_embedding == "periodic":
-            self.periodic = Periodic(
-                len(features),
-                options.frequencies,
-                options.frequency_scale,
-                options.numeric_embedding_dim,
-            )
-        elif options.numeric_embedding != "none":
-            raise TrainingError(
-                f"model option numeric_embedding is {options.numeric_embedding!r}; "
-                "known: piecewise_linear, periodic, none"
-            )
-        if options.numeric_embedding != "none":
-            width += len(features) * options.numeric_embedding_dim
+        super().__init__(config, options)
+        members, shape, width = options.members, config.output_shape, self.encoded_width
         self.layers = nn.ModuleList()
         self.dropouts = nn.ModuleList()
         for at, hidden in enumerate(options.hidden):
             self.layers.append(BatchEnsembleLinear(members, width, hidden, random_signs=at == 0))
             self.dropouts.append(RowDropout(options.dropout, members * hidden, layer=at))
             width = hidden
-        self.head = nn.Parameter(torch.empty(members, width).uniform_(-(width**-0.5), width**-0.5))
-        self.head_bias = nn.Parameter(torch.zeros(members))
-        # Indicators start without effect and keep none where training never has a missing value.
+        bound = width**-0.5
+        self.head = nn.Parameter(torch.empty(members, *shape, width).uniform_(-bound, bound))
+        self.head_bias = nn.Parameter(torch.zeros(members, *shape))
         first = self.layers[0]
         assert isinstance(first, BatchEnsembleLinear)
-        nn.init.zeros_(first.weight[:, len(features) : 2 * len(features)])
+        self.mute_indicators(first.weight)
 
     def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
-        """Return logits f32 [n, members] from numeric f32 [n, F] and category hashes i64 [n, C]."""
-        scaled, missing, categories = self.preprocessor(numeric, categorical)
-        parts = [scaled, missing, self.embeddings(categories)]
-        if self.piecewise is not None:
-            parts.append(self.piecewise(self.preprocessor.impute(numeric)[0]))
-        if self.periodic is not None:
-            parts.append(self.periodic(scaled))
-        hidden = torch.cat(parts, dim=1)[:, None, :]
+        """Return outputs f32 [n, members, *output_shape] from numeric f32 [n, F] and hashes i64 [n, C]."""
+        hidden = self.encode(numeric, categorical)[:, None, :]
         for layer, dropout in zip(self.layers, self.dropouts):
             hidden = dropout(torch.relu(layer(hidden)))
-        return (hidden * self.head).sum(2) + self.head_bias
-
-
-def _thinned(edges: tuple[float, ...], at_most: int) -> list[float]:
-    """Edges at equal steps of their (quantile) order, ends kept, distinct as float32."""
-    distinct = sorted({float(torch.tensor(edge, dtype=torch.float32)) for edge in edges})
-    if len(distinct) <= at_most:
-        return distinct
-    steps = [round(at * (len(distinct) - 1) / (at_most - 1)) for at in range(at_most)]
-    return [distinct[step] for step in steps]
+        if self.head.ndim == 2:
+            return (hidden * self.head).sum(2) + self.head_bias
+        return torch.einsum("nmw,mow->nmo", hidden, self.head) + self.head_bias
 
 
 def build(config: ModelConfig) -> nn.Module:
     """Build the model. Options: see `TabmOptions`."""
-    options = read_options(config.options, TabmOptions, config.factory)
-    if options.members < 1 or not options.hidden:
-        raise TrainingError("TabM needs at least one member and one hidden layer")
-    return Tabm(config, options)
+    return Tabm(config, read_options(config.options, TabmOptions, config.factory))

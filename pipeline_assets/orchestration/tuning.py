@@ -1,0 +1,228 @@
+"""tuning_study: trials with Ray Tune on the published shards, and the best settings that they found."""
+
+import dataclasses
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from pipeline_assets.orchestration.assets import code_version, stage_asset
+from pipeline_assets.orchestration.best_settings import BEST_FILE, STUDY
+from pipeline_assets.orchestration.metadata import markdown_table, picture
+from pipeline_assets.orchestration.model_run import model_run
+from pipeline_assets.orchestration.stage import StageRun
+from pipeline_assets.orchestration.tracking import tracking_key
+from pipeline_assets.orchestration.training import POOL, training_job
+from pipeline_assets.orchestration.training_sets import (
+    FITTED,
+    model_code,
+    model_options,
+    training_set_dep,
+    training_shards,
+)
+from pipeline_assets.orchestration.trial_runs import TrialRuns
+from pipeline_assets.shards.index import load_index
+from pipeline_assets.spec import Tuning, UseCase
+from pipeline_assets.training.config import Monitor, TrainingJob
+from pipeline_assets.tuning.journal import Journal
+from pipeline_assets.tuning.trials import Trial, best_trial
+
+_SEARCHED = {"space", "search", "scheduler", "grace_epochs", "reduction_factor", "seed"}
+"""What makes a study; the rest is how much of it is done, and where."""
+_DECIDES = _SEARCHED | {"trials"}
+"""What decides which settings are found."""
+_TIMES = {"began", "seconds"}
+
+
+def build_tuning_study(use_case: UseCase, tuning: Tuning) -> dg.AssetsDefinition:
+    """The `tuning_study` asset."""
+
+    @stage_asset(
+        use_case,
+        STUDY,
+        stage="tuning",
+        kinds={"ray", "optuna", "pytorch"},
+        deps=[training_set_dep(use_case, "tensor_shards", FITTED), "feature_statistics"],
+        description="Trials of other settings, judged on the validation rows, and the best of them.",
+        code_version=code_version(
+            use_case.model,
+            use_case.training.without_profile(),
+            json.dumps(tuning.model_dump(mode="json", include=_DECIDES), sort_keys=True),
+            use_case.seed,
+            *model_code(use_case),
+        ),
+        pool=POOL,
+        required_resource_keys={"platform", tracking_key(use_case)},
+        **model_options(use_case),
+    )
+    def tuning_study(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        from pipeline_assets.tuning.extra import require_extra
+        from pipeline_assets.tuning.importance import importances
+        from pipeline_assets.tuning.plots import importance_bars, parallel_coordinates
+
+        require_extra()
+        with model_run(context, use_case) as (run, tracking, folder):
+            monitor: Monitor = use_case.training.monitor
+            with _place(run, folder) as place:
+                job, study = _job(run, tuning, folder, place)
+                runs = TrialRuns(tracking, Journal(study).id, monitor, context.log)
+                trials = _trials(run, tuning, job, study, runs)
+            runs.finish()
+            best = best_trial(trials, monitor)
+            assert best is not None
+            score = best.score(monitor)
+            tracking.log_metrics(
+                [{"tuning_trials": len(trials), "tuning_best_score": score or 0.0}]
+            )
+            shares = importances(trials, tuning.space, monitor)
+            plots = {"parallel_coordinates": parallel_coordinates(trials, tuning.space, monitor)}
+            if shares:
+                plots["importance"] = importance_bars(shares)
+            staged = run.stage(STUDY)
+            staged.write_json(
+                BEST_FILE,
+                {
+                    "settings": dict(best.settings),
+                    "trial": best.number,
+                    "monitor": monitor,
+                    "score": score,
+                    "epoch": best.best_epoch(monitor),
+                    "factory": use_case.model.factory,
+                },
+            )
+            staged.write_json("trials.json", [_plain(trial) for trial in trials])
+            staged.write_json("importance.json", shares)
+            for name, png in plots.items():
+                staged.write_bytes(f"plots/{name}.png", png)
+            run.seal(
+                staged,
+                rows=len(trials),
+                metadata={"best": best.to_dict(), "mlflow_run_id": tracking.run_id},
+            )
+            version = run.publish(staged)
+            if len(trials) >= tuning.trials:
+                # What is done anew after this is a new study; one that time has cut off continues.
+                shutil.rmtree(study, ignore_errors=True)
+            return run.result(
+                version,
+                {
+                    "trials": len(trials),
+                    "trials_wanted": tuning.trials,
+                    "stopped_early": sum(trial.outcome == "stopped" for trial in trials),
+                    "failed": sum(trial.outcome == "failed" for trial in trials),
+                    "best_trial": best.number,
+                    f"validation_{monitor}": score,
+                    "best_settings": dg.MetadataValue.json(dict(best.settings)),
+                    "mlflow_run_id": tracking.run_id,
+                    "trials_table": dg.MetadataValue.md(_table(trials, tuning, monitor)),
+                    **{name: picture(png, name) for name, png in plots.items()},
+                },
+            )
+
+    return tuning_study
+
+
+@contextmanager
+def _place(run: StageRun, folder: Path) -> Iterator[Path]:
+    """A folder that all trials see, removed at the end: what refers to shards may name the store's options."""
+    environment = run.platform.environment
+    if environment.tuning.ray_address is None:
+        yield folder
+        return
+    # Trials run on other machines, which see the home and not this one's temporary folder.
+    place = environment.resolve("data/tuning") / run.use_case.name / "inputs" / run.partition
+    shutil.rmtree(place, ignore_errors=True)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _job(run: StageRun, tuning: Tuning, folder: Path, place: Path) -> tuple[TrainingJob, Path]:
+    """The training of all trials, and the folder that outlives this run if it is interrupted.
+
+    Args:
+        run: of the study.
+        tuning: what is searched.
+        folder: for files of this machine.
+        place: for what all trials read.
+    """
+    environment = run.platform.environment
+    statistics = run.require("feature_statistics").read_json("statistics.json")
+    shards = training_shards(run, place / "shards", FITTED)
+    job = training_job(run, shards=shards, statistics=statistics, output=folder / "model")
+    # What a trial would measure is its neighbours.
+    job = dataclasses.replace(job, training=dataclasses.replace(job.training, profile=False))
+    searched = json.dumps(tuning.model_dump(mode="json", include=_SEARCHED), sort_keys=True)
+    name = code_version(job.fingerprint(load_index(shards).hash), searched)
+    return job, environment.resolve("data/tuning") / run.use_case.name / name
+
+
+def _trials(
+    run: StageRun, tuning: Tuning, job: TrainingJob, folder: Path, runs: TrialRuns
+) -> list[Trial]:
+    from pipeline_assets.tuning.study import run_study
+
+    monitor = job.training.monitor
+    seen: list[Trial] = []
+
+    def listen(trial: Trial) -> None:
+        runs.add(trial)
+        seen.append(trial)
+        best = best_trial(seen, monitor)
+        score, reached = trial.score(monitor), None if best is None else best.score(monitor)
+        run.tell(
+            f"trial {trial.number} {trial.outcome} after {trial.epochs} epochs: "
+            + (trial.message or f"{monitor} {score:.5f}")
+            + (f"; best {reached:.5f}, {len(seen)}/{tuning.trials} done" if reached else "")
+        )
+
+    return run_study(
+        job,
+        tuning,
+        seed=run.use_case.seed,
+        folder=folder,
+        listener=listen,
+        ray_address=run.platform.environment.tuning.ray_address,
+    )
+
+
+def _plain(trial: Trial) -> dict[str, Any]:
+    """What of a trial is the same whenever it is done; a score that is no number is none."""
+    return {
+        **{name: value for name, value in trial.to_dict().items() if name not in _TIMES},
+        "scores": [None if math.isnan(score) else score for score in trial.scores],
+    }
+
+
+def _table(trials: list[Trial], tuning: Tuning, monitor: Monitor) -> str:
+    """All trials, the best first."""
+    from pipeline_assets.training.metrics import is_better
+
+    ascending = is_better(monitor, 0.0, 1.0)
+    worst = math.inf if ascending else -math.inf
+
+    def rank(trial: Trial) -> float:
+        score = trial.score(monitor)
+        return worst if score is None else score
+
+    ordered = sorted(trials, key=rank, reverse=not ascending)
+    return markdown_table(
+        ["trial", monitor, "epochs", "outcome", "seconds", *tuning.space],
+        [
+            (
+                trial.number,
+                trial.score(monitor),
+                trial.epochs,
+                trial.message or trial.outcome,
+                round(trial.seconds, 1),
+                *(trial.settings[name] for name in tuning.space),
+            )
+            for trial in ordered
+        ],
+    )

@@ -1,0 +1,80 @@
+"""Downloads one shard: in pieces, from where an earlier download stopped, verified by its hash."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from io import FileIO
+from pathlib import Path
+
+from pipeline_assets.shards.errors import DamagedShard
+from pipeline_assets.shards.index import Shard
+from pipeline_assets.shards.remote import RemoteFolder
+
+PIECE_BYTES = 8 << 20
+"""Bytes of one request; an interruption loses no more than this."""
+
+
+def complete(
+    file: FileIO, shard: Shard, source: RemoteFolder, on_progress: Callable[[], None] = lambda: None
+) -> None:
+    """Append what is missing of a shard to a file, and flush it to the disk.
+
+    Args:
+        file: open for appending and reading, unbuffered; what it holds was downloaded before, and is kept where the
+            whole then has the hash of the index. Nobody else may write to it.
+        shard: which.
+        source: the folder that its `file` is relative to.
+        on_progress: is called after each piece.
+
+    Raises:
+        ShardError: the shard cannot be read.
+        DamagedShard: it has another size or hash than the index says; the file is emptied.
+        OSError: the file cannot be written.
+    """
+    resumed = _download(file, shard, source, on_progress)
+    found = sha256_of(file)
+    if found != shard.sha256 and resumed:
+        # A power cut may have left pages of zeros in what was there.
+        file.truncate(0)
+        _download(file, shard, source, on_progress)
+        found = sha256_of(file)
+    if found != shard.sha256:
+        file.truncate(0)
+        raise DamagedShard(
+            f"shard {source.path(shard.file)} is corrupted: its SHA-256 is {found}, the index says "
+            f"{shard.sha256}: materialise tensor_shards again"
+        )
+    os.fsync(file.fileno())
+
+
+def sha256_of(file: FileIO | Path) -> str:
+    """SHA-256 of a whole file, in hex."""
+    if isinstance(file, Path):
+        with FileIO(file) as opened:
+            return sha256_of(opened)
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _download(
+    file: FileIO, shard: Shard, source: RemoteFolder, on_progress: Callable[[], None]
+) -> bool:
+    """Append what is missing; return whether something was there."""
+    start = at = os.fstat(file.fileno()).st_size
+    if start > shard.bytes:
+        file.truncate(0)
+        start = at = 0
+    while at < shard.bytes:
+        piece = source.read(shard.file, at, min(at + PIECE_BYTES, shard.bytes))
+        if not piece:
+            file.truncate(0)
+            raise DamagedShard(
+                f"shard {source.path(shard.file)} has {at} bytes, the index says {shard.bytes}: "
+                "materialise tensor_shards again"
+            )
+        left = memoryview(piece)
+        while left:
+            left = left[file.write(left) :]
+        at += len(piece)
+        on_progress()
+    return start > 0

@@ -1,0 +1,100 @@
+"""The shards of one split, opened when they are first used; in their folder, or through the cache."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from pipeline_assets.shards.cache import ShardCache
+from pipeline_assets.shards.fetching import Downloads
+from pipeline_assets.shards.index import Shard, ShardIndex
+from pipeline_assets.shards.mapped import MappedShard, check_file
+from pipeline_assets.shards.sources import Sources
+
+MOST_OPEN = 512
+"""Files mapped at a time: a map keeps a file descriptor, of which a process has 1,024 by default."""
+
+
+class OpenShards:
+    """Mapped shards by number. Opening reads nothing but the sizes of files that are there.
+
+    Args:
+        index: of all shards.
+        shards: those of the split.
+        folder: that files are relative to, for those that are in no source.
+        sources: where files are that are not in the folder.
+        verify: hash all files that are there.
+        cache: instead of the one that the sources name.
+        on_progress: is called, by threads, when a download has come further.
+
+    Raises:
+        ShardError: a file is missing, damaged or of another size; the cache has no room.
+    """
+
+    def __init__(
+        self,
+        index: ShardIndex,
+        shards: tuple[Shard, ...],
+        *,
+        folder: str,
+        sources: Sources | None,
+        verify: bool,
+        cache: ShardCache | None = None,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._columns = len(index.numeric), len(index.categorical), len(index.labels)
+        self._shards = shards
+        self._folder = folder
+        self._maps: OrderedDict[int, MappedShard] = OrderedDict()
+        self._lock = threading.Lock()
+        located = {}
+        for number, shard in enumerate(shards):
+            found = None if sources is None else sources.locate(shard)
+            if found is not None:
+                located[number] = found
+            else:
+                check_file(self._local(shard), shard, verify=verify)
+        self._downloads: Downloads | None = None
+        if located and sources is not None:
+            self._downloads = Downloads(
+                cache or sources.cache, located, verify=verify, on_progress=on_progress
+            )
+        self._remote = frozenset(located)
+
+    def begin(self, numbers: Iterable[int]) -> None:
+        """Say which shards are needed next, in this order."""
+        if self._downloads is not None:
+            self._downloads.begin(numbers)
+
+    def if_here(self, number: int) -> MappedShard | None:
+        """Return a shard, or None where it would have to be waited for."""
+        if self._downloads is not None and number in self._remote:
+            return self[number] if self._downloads.has(number) else None
+        return self[number]
+
+    def __getitem__(self, number: int) -> MappedShard:
+        """Return a shard; waits for its download. Raises `ShardError`."""
+        with self._lock:
+            if number in self._maps:
+                self._maps.move_to_end(number)
+                return self._maps[number]
+        shard = self._shards[number]
+        if self._downloads is not None and number in self._remote:
+            path = self._downloads.path(number)
+        else:
+            path = self._local(shard)
+        mapped = MappedShard(path, shard, *self._columns)
+        with self._lock:
+            self._maps[number] = mapped
+            # Whoever still has views of it keeps it mapped.
+            while len(self._maps) > MOST_OPEN:
+                self._maps.popitem(last=False)
+        return mapped
+
+    def __iter__(self) -> Iterator[MappedShard]:
+        """All shards, in order."""
+        self.begin(range(len(self._shards)))
+        return (self[number] for number in range(len(self._shards)))
+
+    def _local(self, shard: Shard) -> Path:
+        return Path(self._folder) / shard.file

@@ -1,0 +1,64 @@
+"""A trained model as one graph: `python -m pipeline_assets.training.export MODEL_FOLDER OUT.pt2`.
+
+The graph holds preprocessing, network and what turns outputs into predictions; it runs without this
+package, by `torch.export.load(path).module()`, and is what AOTInductor and other compilers start from.
+"""
+
+import io
+import sys
+from pathlib import Path
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from pipeline_assets.training.config import TrainingError
+from pipeline_assets.training.files import write_atomically
+from pipeline_assets.training.model import load_model
+
+_EXAMPLE_ROWS = 2
+
+
+def export_model(folder: str | Path) -> ExportedProgram:
+    """Trace a trained model, for any number of rows from one on.
+
+    Its inputs are numeric f32 [n, F] and category hashes i64 [n, C], its output f32 [n, *output_shape], as
+    of `TabularModel.forward`.
+
+    Raises:
+        TrainingError: there is no usable model, or its network cannot be traced.
+    """
+    model = load_model(folder)
+    preprocessor = model.config.preprocessor
+    numeric = torch.zeros(_EXAMPLE_ROWS, len(preprocessor.numeric))
+    categorical = torch.zeros(_EXAMPLE_ROWS, len(preprocessor.categorical), dtype=torch.int64)
+    rows = Dim("rows", min=1)
+    try:
+        exported = torch.export.export(
+            model,
+            (numeric, categorical),
+            dynamic_shapes={"numeric": {0: rows}, "categorical": {0: rows}},
+        )
+    except Exception as error:
+        raise TrainingError(f"the model in {folder} cannot be exported: {error}") from error
+    # Torch's format has them as a pickle, of None this way.
+    exported.example_inputs = None
+    return exported
+
+
+def main(arguments: list[str]) -> int:
+    """The command."""
+    if len(arguments) != 2 or not arguments[1].endswith(".pt2"):
+        sys.stderr.write("usage: python -m pipeline_assets.training.export MODEL_FOLDER OUT.pt2\n")
+        return 2
+    content = io.BytesIO()
+    try:
+        torch.export.save(export_model(arguments[0]), content)
+        write_atomically(Path(arguments[1]), content.getvalue())
+    except (TrainingError, OSError) as error:
+        sys.stderr.write(f"export failed: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

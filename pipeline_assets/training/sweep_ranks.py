@@ -1,0 +1,243 @@
+"""One rank of a sweep, started by `sweep`: real training steps, a few seconds for each candidate.
+
+The leading rank writes a line of JSON to its standard output for each result.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline_assets.shards.index import ShardError
+from pipeline_assets.shards.reader import Batch, ShardReader
+from pipeline_assets.training.config import Precision, TrainingError, TrainingJob
+from pipeline_assets.training.losses import RowLosses
+from pipeline_assets.training.model import BATCH_ROWS, build_network
+from pipeline_assets.training.not_finite import NotFinite
+from pipeline_assets.training.parallelize import (
+    Ranks,
+    gather_rows,
+    join_ranks,
+    most_of_ranks,
+    wait_for_all,
+)
+from pipeline_assets.training.precision import set_precision
+from pipeline_assets.training.preconditions import check_trainable, positive_weight
+from pipeline_assets.training.processes import SWEEP_PID, die_with_parent
+from pipeline_assets.training.profile.recorder import NoProfile
+from pipeline_assets.training.step import TrainingStep
+from pipeline_assets.training.tasks import target_scale
+
+_WARM_UP = 3
+_PROBE = 5
+"""Steps by which the number of those that are measured is chosen."""
+
+
+class Candidate:
+    """A training of one setting from its initial weights on; nothing of it is kept.
+
+    Args:
+        job: with the setting.
+        ranks: all of them take each step.
+
+    Raises:
+        TrainingError: the setting is not for this machine.
+    """
+
+    def __init__(self, job: TrainingJob, ranks: Ranks) -> None:
+        self._job, self._ranks = job, ranks
+        set_precision(job.training.precision, ranks.device)
+        train = ShardReader(job.shards, "train")
+        check_trainable(job, train.index)
+        torch.manual_seed(job.seed)
+        network = build_network(job.model).to(ranks.device)
+        self._losses = RowLosses(
+            job.model,
+            job.training,
+            positive_weight=positive_weight(job, train.index),
+            target=target_scale(job.model, train),
+        ).to(ranks.device)
+        self._step = TrainingStep(job, ranks, network, self._losses, NoProfile())
+        self._batches = self._endless(train)
+        self._done = 0
+        self._step.parallel.train()
+
+    def _endless(self, train: ShardReader) -> Iterator[Batch]:
+        for epoch in count():
+            yield from train.batches(
+                self._job.training.batch_size,
+                seed=self._job.seed,
+                epoch=epoch,
+                rank=self._ranks.rank,
+                world_size=self._ranks.world_size,
+            )
+
+    def run(self, steps: int) -> tuple[float, float, float]:
+        """Take steps; return rows/s of all ranks, seconds of the slowest, share of waiting for data.
+
+        Raises:
+            NotFinite: on all ranks.
+        """
+        rows, waited = 0, 0.0
+        wait_for_all(self._ranks)
+        started = time.perf_counter()
+        for _ in range(steps):
+            asked = time.perf_counter()
+            batch = next(self._batches)
+            waited += time.perf_counter() - asked
+            self._step.update(
+                batch, epoch=1, step=self._done, rate=self._job.training.learning_rate
+            )
+            self._done += 1
+            rows += batch.global_rows
+        if self._ranks.device.type == "cuda":
+            torch.cuda.synchronize(self._ranks.device)
+        own = [[time.perf_counter() - started, waited]]
+        times = torch.tensor(own, dtype=torch.float64, device=self._ranks.device)
+        seconds, waits = gather_rows(times, self._ranks).max(dim=0).values.tolist()
+        return rows / seconds, seconds, waits / seconds
+
+    def steps_for(self, seconds: float) -> int:
+        """Warm up, and return how many steps fill the time, the same on all ranks."""
+        self.run(_WARM_UP)
+        _, taken, _ = self.run(_PROBE)
+        return most_of_ranks(max(_PROBE, math.ceil(_PROBE * seconds / taken)), self._ranks)
+
+    @torch.no_grad()
+    def validation_loss(self) -> float:
+        """Mean loss of the first validation rows."""
+        self._step.parallel.train(False)
+        rows = next(ShardReader(self._job.shards, "validation").iter_blocks(BATCH_ROWS))
+        numeric, categorical, label = (
+            torch.tensor(column, device=self._ranks.device)
+            for column in (rows.numeric, rows.categorical, rows.label)
+        )
+        output = self._step.parallel.forward(numeric, categorical, full=False)
+        return float(self._losses(output, label).mean())
+
+    def close(self) -> None:
+        """End the thread that reads."""
+        close = getattr(self._batches, "close", None)
+        if close is not None:
+            close()
+
+
+def batch_size_results(
+    job: TrainingJob, ranks: Ranks, threads: list[int], batch_sizes: list[int], seconds: float
+) -> Iterator[dict[str, Any]]:
+    """Measure each number of threads with each batch size."""
+    for number in threads:
+        torch.set_num_threads(number)
+        for batch_size in batch_sizes:
+            candidate = Candidate(_with(job, batch_size=batch_size), ranks)
+            rate, _, waiting = candidate.run(candidate.steps_for(seconds))
+            candidate.close()
+            yield {
+                "batch_size": batch_size,
+                "ranks": ranks.world_size,
+                "threads": number,
+                "rows_per_second": rate,
+                "waiting": waiting,
+            }
+
+
+def precision_results(
+    job: TrainingJob, ranks: Ranks, precisions: list[Precision], seconds: float
+) -> Iterator[dict[str, Any]]:
+    """Measure each precision over the same steps from the same weights, the first one chooses how many."""
+    first = Candidate(_with(job, precision=precisions[0]), ranks)
+    steps = first.steps_for(seconds)
+    first.close()
+    for precision in precisions:
+        reason = not_available(precision, ranks)
+        if reason is not None:
+            yield {"precision": precision, "reason": reason}
+            continue
+        candidate = Candidate(_with(job, precision=precision), ranks)
+        try:
+            candidate.run(_WARM_UP)
+            rate, _, _ = candidate.run(steps)
+        except NotFinite as fault:
+            yield {"precision": precision, "reason": str(fault)}
+            continue
+        finally:
+            candidate.close()
+        yield {
+            "precision": precision,
+            "rows_per_second": rate,
+            "steps": _WARM_UP + steps,
+            "loss": candidate.validation_loss(),
+        }
+
+
+def not_available(precision: Precision, ranks: Ranks) -> str | None:
+    """Why this machine has no such precision, or None where it has."""
+    if ranks.device.type == "cuda":
+        name = torch.cuda.get_device_name(ranks.device)
+        if precision == "tf32" and torch.cuda.get_device_capability(ranks.device) < (8, 0):
+            return f"{name} is older than TF32 (compute capability 8.0)"
+        if precision == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+            return f"{name} has no bfloat16"
+        return None
+    return {
+        "tf32": "a mode of GPUs, and training runs on CPUs here",
+        "float16": "needs a GPU, and training runs on CPUs here",
+    }.get(precision)
+
+
+def _with(job: TrainingJob, **settings: Any) -> TrainingJob:
+    return dataclasses.replace(job, training=dataclasses.replace(job.training, **settings))
+
+
+def main(path: str) -> int:
+    """Measure what the plan says; return the exit status."""
+    # Torch has been imported meanwhile: the sweep may be gone already.
+    die_with_parent(parent=int(os.environ[SWEEP_PID]))
+    plan = json.loads(Path(path).read_text(encoding="utf-8"))
+    job = TrainingJob.from_dict(plan["job"])
+    torch.use_deterministic_algorithms(job.training.deterministic)
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    ranks = join_ranks()
+    if plan["what"] == "precision":
+        results = precision_results(job, ranks, plan["precisions"], plan["seconds"])
+    else:
+        results = batch_size_results(
+            job, ranks, plan["threads"], plan["batch_sizes"], plan["seconds"]
+        )
+    try:
+        for result in results:
+            _tell(result, ranks)
+    except (TrainingError, ShardError, NotFinite) as error:
+        _tell({"error": str(error)}, ranks)
+        if not ranks.leads:
+            # Perhaps the only one that sees it.
+            sys.stderr.write(f"rank {ranks.rank}: {error}\n")
+        return 1
+    wait_for_all(ranks)
+    return 0
+
+
+def _tell(result: dict[str, Any], ranks: Ranks) -> None:
+    if ranks.leads:
+        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    code = 1
+    try:
+        code = main(sys.argv[1])
+    finally:
+        error = sys.exception()
+        if error is not None:
+            sys.excepthook(type(error), error, error.__traceback__)
+        sys.stderr.flush()
+        os._exit(code)  # as in `worker`: a process group of gloo may hang while it is torn down

@@ -1,0 +1,73 @@
+"""What is known about a trial, and which of several is the best. How trials are run is in `study`."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from pipeline_assets.training.config import Monitor
+from pipeline_assets.training.metrics import is_better
+
+Outcome = Literal["completed", "stopped", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A trial that is over."""
+
+    number: int
+    """From 1, in the order in which trials began."""
+    settings: Mapping[str, Any]
+    """Setting to value."""
+    outcome: Outcome
+    """`completed`: trained to its end; `stopped`: others did better after as many epochs; `failed`: an error."""
+    scores: tuple[float, ...] = ()
+    """Validation score after each epoch."""
+    message: str = ""
+    """Why it failed."""
+    began: float = 0.0
+    """Seconds since the epoch of Unix time."""
+    seconds: float = 0.0
+    """Wall time."""
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Trial":
+        """From `to_dict`, or its JSON form."""
+        return cls(**{**data, "scores": tuple(data["scores"])})
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe form."""
+        return asdict(self)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs trained."""
+        return len(self.scores)
+
+    def best_epoch(self, monitor: Monitor) -> int | None:
+        """Epoch (from 1) of the best score, the first of equal ones; None where there is none."""
+        best, at = None, None
+        for epoch, score in enumerate(self.scores, start=1):
+            if not math.isnan(score) and is_better(monitor, score, best):
+                best, at = score, epoch
+        return at
+
+    def score(self, monitor: Monitor) -> float | None:
+        """Best validation score of its epochs; None where there is none."""
+        epoch = self.best_epoch(monitor)
+        return None if epoch is None else self.scores[epoch - 1]
+
+
+def best_trial(trials: Iterable[Trial], monitor: Monitor) -> Trial | None:
+    """The trial with the best score, the earliest of equal ones; None where no trial has one.
+
+    Those that were stopped early count as well: the best epoch of a training is what a model is made of.
+    """
+    best: Trial | None = None
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        score = trial.score(monitor)
+        if trial.outcome == "failed" or score is None:
+            continue
+        if best is None or is_better(monitor, score, best.score(monitor)):
+            best = trial
+    return best

@@ -1,0 +1,182 @@
+"""Shards larger than the memory that may be used: speed from a cold disk, time to resume, shuffle quality.
+
+The limit is RLIMIT_DATA, a quarter of the data set: the kernel refuses anonymous memory beyond it. The
+page cache is emptied of the shards before each measurement, so an epoch reads every byte from the disk,
+as it would where the cache is too small to keep anything until the next one.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from pipeline_assets.shards import ShardIndex, ShardReader, shuffle_quality, write_shard
+from tests.benchmarks.report import Table
+
+NUMERIC, CATEGORICAL, SHARD_ROWS = 40, 4, 500_000
+PIECE = 1 << 20
+
+EPOCH = """
+import resource, sys, time
+from pipeline_assets.shards import ShardReader
+folder, limit, start, batches, size = sys.argv[1], *map(int, sys.argv[2:])
+if limit:
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+started = time.perf_counter()
+reader = ShardReader(folder, "train")
+touched = rows = 0
+for batch in reader.batches(size, start_batch=start):
+    touched += sum(float(column.flat[0]) for column in batch.rows)
+    rows += len(batch.rows.label)
+    if batch.index + 1 == start + batches:
+        break
+seconds = time.perf_counter() - started
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmData")).split()[1]
+print(seconds, rows, int(peak) >> 10)
+"""
+
+
+def write_data(folder: Path, rows: int) -> ShardIndex:
+    """Write shards of random values whose labels are sorted: the worst case for a shuffle."""
+    rng = np.random.default_rng(0)
+    shards = []
+    for at, start in enumerate(range(0, rows, SHARD_ROWS)):
+        count = min(SHARD_ROWS, rows - start)
+        row_id = np.arange(start, start + count)
+        shards.append(
+            write_shard(
+                str(folder / f"train/shard-{at:05d}.safetensors"),
+                numeric=rng.random((count, NUMERIC), dtype=np.float32),
+                categorical=rng.integers(0, 2**62, (count, CATEGORICAL)),
+                label=(row_id >= rows * 0.9).astype(np.float32),
+                row_id=row_id,
+                file=f"train/shard-{at:05d}.safetensors",
+            )
+        )
+    index = ShardIndex(
+        numeric=tuple(f"n{k}" for k in range(NUMERIC)),
+        categorical=tuple(f"c{k}" for k in range(CATEGORICAL)),
+        shards=tuple(shards),
+    )
+    (folder / "index.json").write_text(json.dumps(index.to_dict()))
+    return index
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.safetensors"))
+
+
+def forget(folder: Path) -> None:
+    """Take the shards out of the page cache."""
+    for path in files(folder):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def read_plainly(folder: Path) -> float:
+    """Seconds for reading all files one after another, in large pieces."""
+    piece = bytearray(PIECE)
+    started = time.perf_counter()
+    for path in files(folder):
+        with path.open("rb", buffering=0) as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+            while file.readinto(piece):
+                pass
+    return time.perf_counter() - started
+
+
+def read_batches(
+    folder: Path, *, limit: int = 0, start: int = 0, batches: int = 0, size: int
+) -> tuple[float, int, int]:
+    """Seconds from opening the reader to its last batch, rows, and MiB of anonymous memory mapped then."""
+    arguments = [str(folder), *map(str, (limit, start, batches, size))]
+    done = subprocess.run(
+        [sys.executable, "-c", EPOCH, *arguments], capture_output=True, text=True, check=True
+    )
+    seconds, rows, mebibytes = done.stdout.split()
+    return float(seconds), int(rows), int(mebibytes)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--batch-size", type=int, default=4096)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args(arguments)
+    size, repeats = options.batch_size, range(options.repeats)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        index = write_data(folder, options.rows)
+        total = sum(shard.bytes for shard in index.shards)
+        speed(folder, total, size, repeats)
+        resume(folder, size, repeats)
+        quality(folder, size)
+
+
+def speed(folder: Path, total: int, size: int, repeats: range) -> None:
+    """An epoch from a cold disk under the limit, against reading the files."""
+    limit = total // 4
+    table = Table(
+        f"An epoch of {total / 1e9:.2f} GB, anonymous memory limited to {limit >> 20} MiB, cold disk"
+    )
+    plain, cold = [], []
+    for _ in repeats:
+        forget(folder)
+        plain.append(read_plainly(folder))
+        forget(folder)
+        cold.append(read_batches(folder, limit=limit, size=size))
+    warm = min(read_batches(folder, limit=limit, size=size) for _ in repeats)
+    disk, (seconds, rows, mebibytes) = min(plain), min(cold)
+    table.row("plain sequential read", disk, note=f"{total / disk / 1e6:,.0f} MB/s")
+    rate = f"{total / seconds / 1e6:,.0f} MB/s, {rows / seconds:,.0f} rows/s"
+    table.row(
+        "shuffled batches",
+        seconds,
+        ratio=disk / seconds,
+        aim=0.8,
+        note=f"{rate}; {mebibytes} MiB of data segments at the end; ratio of the disk's speed",
+    )
+    rate = f"{total / warm[0] / 1e6:,.0f} MB/s, {rows / warm[0]:,.0f} rows/s"
+    table.row("the same from the page cache", warm[0], note=rate)
+    table.print(packages=["numpy"])
+
+
+def resume(folder: Path, size: int, repeats: range) -> None:
+    """Time to the first batch in a new process, anywhere in an epoch, with a cold disk."""
+    reader = ShardReader(folder, "train")
+    table = Table(f"Opening {reader.rows:,} rows and the first batch of {size:,}, cold disk")
+    for share in (0.0, 0.37, 0.99):
+        start = int(reader.batch_count(size) * share)
+        seconds = []
+        for _ in repeats:
+            forget(folder)
+            seconds.append(read_batches(folder, start=start, batches=1, size=size)[0])
+        worst = max(seconds)
+        table.row(f"from batch {start:,}", worst, ratio=worst, aim=1.0, at_most=True, note="worst")
+    table.print(packages=["numpy"])
+
+
+def quality(folder: Path, size: int) -> None:
+    """How well an epoch of rows that lie sorted by label is shuffled."""
+    reader = ShardReader(folder, "train")
+    found = shuffle_quality(reader, size)
+    table = Table(f"Shuffle of {reader.rows:,} rows sorted by label, batches of {size:,}")
+    for what, value, perfect in (
+        ("rank correlation with the disk", found.disk_correlation, "0"),
+        ("rank correlation of two epochs", found.epoch_correlation, "0"),
+        ("variance of positives per batch", found.class_balance, "1"),
+    ):
+        table.row(what, None, note=f"{value:+.4f} (perfect shuffle: {perfect})")
+    table.print(packages=["numpy"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""A profiled training publishes what it found; a sweep over the same shards publishes nothing."""
+
+import gzip
+import json
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from pipeline_assets.__main__ import main
+from tests.orchestration.conftest import failure_text
+from tests.orchestration.tiny_use_case import published_project
+
+UP_TO_SHARDS = ("raw", "validated", "rejected", "features", "feature_statistics", "tensor_shards")
+
+
+def test_profile_and_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with published_project(tmp_path, assets=UP_TO_SHARDS) as project:
+        keys = [dg.AssetKey(["tiny", "trained_model"])]
+
+        def code_version() -> str | None:
+            graph = project.definitions().resolve_asset_graph()
+            return graph.get(keys[0]).code_version
+
+        before = code_version()
+        project.edit(lambda a: a["training"].update(profile=True))
+        assert code_version() == before
+        result = project.run(asset_selection=keys)
+        assert result.success, failure_text(result)
+        (event,) = result.get_asset_materialization_events()
+        metadata = event.materialization.metadata
+        version = project.current("trained_model")
+        found = version.read_json("profile.json")
+        assert metadata["training_profile"].value == version.path("profile.json")
+        assert metadata["trace_rank_0"].value == version.path("trace-rank-0.json.gz")
+        assert "| validation |" in str(metadata["training_shares"].value)
+        assert len(str(metadata["step_times"].value).splitlines()) == 2 + len(found["epochs"])
+        assert "straggler" not in metadata
+        with version.open("trace-rank-0.json.gz") as file:
+            assert json.loads(gzip.decompress(file.read()))["traceEvents"]
+
+        monkeypatch.setattr(
+            "pipeline_assets.command.use_cases.defs_folder", lambda: project.file.parents[1]
+        )
+        lake = sorted(path for path in (tmp_path / "data").rglob("*"))
+        capsys.readouterr()
+        assert main(["sweep", "tiny", "--what", "precision", "--seconds", "0.02"]) == 0
+        said = capsys.readouterr().out
+        assert "best: " in said and "not available" in said
+        assert sorted(path for path in (tmp_path / "data").rglob("*")) == lake
+        assert main(["sweep", "tiny", "--seconds", "0"]) == 2
+        assert "--seconds" in capsys.readouterr().err

@@ -1,0 +1,306 @@
+"""tuning_study on a small use case: trials in MLflow, what is published, and a model made of the best."""
+
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from pipeline_assets.features.use_cases import load_checked_use_case
+from pipeline_assets.orchestration.definitions import use_case_definitions
+from pipeline_assets.orchestration.tracking import Tracking
+from pipeline_assets.orchestration.trial_runs import TrialRuns
+from pipeline_assets.registry import RegistryError, prepare_store
+from pipeline_assets.tuning.trials import Trial
+from tests.orchestration import timed_use_case
+from tests.orchestration.conftest import Project, failure_text
+from tests.orchestration.tiny_use_case import at_home, published_project, write_project
+
+UPSTREAM = (
+    "raw", "validated", "rejected", "features", "feature_statistics", "tensor_shards",
+)  # fmt: skip
+TUNING: dict[str, Any] = {
+    "trials": 4,
+    "space": {
+        "training.learning_rate": {"loguniform": [0.0001, 0.1]},
+        "model.options.hidden": {"choice": [[4], [16]]},
+    },
+}
+LOG: Any = dg.get_dagster_logger()
+
+
+def store_of(project: Project) -> MlflowClient:
+    return MlflowClient(tracking_uri=f"sqlite:///{project.home}/data/mlflow/mlflow.db")
+
+
+@pytest.fixture(scope="module")
+def studied(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Project, dg.ExecuteInProcessResult]]:
+    """The data and one study of four trials."""
+    with published_project(tmp_path_factory.mktemp("tuning"), assets=UPSTREAM) as project:
+        project.edit(lambda attributes: attributes.update(tuning=TUNING))
+        result = project.run("tuning")
+        assert result.success, failure_text(result)
+        yield project, result
+
+
+def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
+    [event] = result.asset_materializations_for_node(f"tiny__{asset}")
+    return {name: entry.value for name, entry in event.metadata.items()}
+
+
+@pytest.mark.heavy
+def test_the_study_shows_its_trials_and_publishes_the_best(
+    studied: tuple[Project, dg.ExecuteInProcessResult],
+) -> None:
+    project, result = studied
+    version = project.current("tuning_study")
+    trials, best = version.read_json("trials.json"), version.read_json("best.json")
+    assert [trial["number"] for trial in trials] == [1, 2, 3, 4]
+    # The first trial has the settings of the YAML where they are in the space; [8] is not.
+    assert all(trial["settings"]["model.options.hidden"] in ([4], [16]) for trial in trials)
+    assert all(1 <= len(trial["scores"]) <= 3 for trial in trials)
+    scores = {trial["number"]: max(trial["scores"]) for trial in trials}
+    assert best["score"] == max(scores.values()) == scores[best["trial"]]
+    assert best["settings"] == trials[best["trial"] - 1]["settings"]
+    shown = metadata_of(result, "tuning_study")
+    assert shown["trials"] == 4 and shown["best_trial"] == best["trial"]
+    assert shown["validation_roc_auc"] == best["score"]
+    assert shown["trials_table"].count("\n") == 1 + 4
+    assert "data:image/png;base64," in shown["parallel_coordinates"]
+    assert "data:image/png;base64," in shown["importance"]
+    assert sorted(file.path for file in version.files("plots/")) == [
+        "plots/importance.png", "plots/parallel_coordinates.png",
+    ]  # fmt: skip
+    # A study that is complete is not continued: the next execution is a new one.
+    assert not list((project.home / "data" / "tuning" / "tiny").glob("*/trials.jsonl"))
+
+
+@pytest.mark.heavy
+def test_each_trial_is_a_child_of_the_mlflow_run(
+    studied: tuple[Project, dg.ExecuteInProcessResult],
+) -> None:
+    project, result = studied
+    store = store_of(project)
+    parent = metadata_of(result, "tuning_study")["mlflow_run_id"]
+    assert store.get_run(parent).data.tags["dagster_run_id"] == result.run_id
+    children = children_of(store, parent)
+    published = project.current("tuning_study").read_json("trials.json")
+    assert [run.info.run_name for run in children] == [f"trial {n}" for n in (1, 2, 3, 4)]
+    for run, trial in zip(children, published):
+        assert run.info.status == "FINISHED"
+        rate = run.data.params["training.learning_rate"]
+        assert float(rate) == trial["settings"]["training.learning_rate"]
+        history = store.get_metric_history(run.info.run_id, "validation_roc_auc")
+        assert [item.value for item in history] == trial["scores"]
+
+
+@pytest.mark.heavy
+def test_a_model_is_made_of_the_best_settings_when_the_spec_says_so(
+    studied: tuple[Project, dg.ExecuteInProcessResult],
+) -> None:
+    project, _ = studied
+    best = project.current("tuning_study").read_json("best.json")["settings"]
+    project.edit(lambda attributes: attributes["tuning"].update(use_best=True))
+    result = project.run(asset_selection=[dg.AssetKey(["tiny", "trained_model"])])
+    assert result.success, failure_text(result)
+    tuned = project.current("trained_model")
+    config = tuned.read_json("config.json")
+    # The YAML says 0.02 and [8].
+    assert config["training"]["learning_rate"] == best["training.learning_rate"] != 0.02
+    assert config["model"]["options"]["hidden"] == best["model.options.hidden"] != [8]
+    assert config["model"]["options"]["embedding_dim"] == 2
+    study = project.current("tuning_study").data_version
+    assert tuned.manifest.upstream["tuning_study"] == study
+    assert tuned.manifest.metadata["ancestors"]["tuning_study"]["data_version"] == study
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("block", "change", "sentence"),
+    [
+        ("training", {"monitor": "log_loss"}, "was judged by roc_auc, training.monitor is log_loss"),
+        ("tuning", {"space": {"training.patience": {"integer": [1, 3]}}}, "which is not in tuning.space"),
+    ],
+)  # fmt: skip
+def test_settings_of_a_study_of_something_else_are_refused(
+    studied: tuple[Project, dg.ExecuteInProcessResult],
+    block: str,
+    change: dict[str, Any],
+    sentence: str,
+) -> None:
+    project, _ = studied
+    text = project.file.read_text()
+
+    def edit(attributes: dict[str, Any]) -> None:
+        attributes["tuning"]["use_best"] = True
+        attributes[block].update(change)
+
+    try:
+        project.edit(edit)
+        result = project.run(asset_selection=[dg.AssetKey(["tiny", "trained_model"])])
+    finally:
+        project.file.write_text(text)
+    assert not result.success
+    assert sentence in failure_text(result)
+    assert "materialise tuning_study again" in failure_text(result)
+
+
+def test_only_what_decides_the_search_makes_a_study_outdated(tmp_path: Path) -> None:
+    file = write_project(tmp_path)
+
+    def version(**keys: Any) -> str | None:
+        document = yaml.safe_load(file.read_text())
+        document["attributes"]["tuning"] = {**TUNING, **keys}
+        file.write_text(yaml.safe_dump(document))
+        definitions: Any = use_case_definitions(load_checked_use_case(file))
+        [study] = [
+            spec
+            for asset in definitions.assets
+            for spec in asset.specs
+            if spec.key.path[-1] == "tuning_study"
+        ]
+        return study.code_version
+
+    first = version()
+    assert (
+        version(use_best=True, max_concurrent=1, time_limit="10m", resources={"cpus": 2}) == first
+    )
+    assert len({first, version(trials=5), version(seed=1), version(search="random")}) == 4
+
+
+def test_the_study_is_upstream_of_the_model_and_in_the_whole_chain_only_if_it_is_used(
+    tmp_path: Path,
+) -> None:
+    file = write_project(tmp_path)
+    for use_best in (False, True):
+        with at_home(tmp_path), dg.DagsterInstance.ephemeral(str(tmp_path)) as instance:
+            project = Project(home=tmp_path, file=file, instance=instance)
+            tuning = {**TUNING, "use_best": use_best}
+            project.edit(partial(dict.update, tuning=tuning))
+            graph = project.definitions().resolve_asset_graph()
+            study = dg.AssetKey(["tiny", "tuning_study"])
+            upstream = graph.get(dg.AssetKey(["tiny", "trained_model"])).parent_keys
+            assert (study in upstream) == use_best
+            jobs = {
+                name: set(project.definitions().resolve_job_def(f"tiny_{name}").asset_layer.selected_asset_keys)
+                for name in ("full", "retrain", "tuning")
+            }  # fmt: skip
+            assert (study in jobs["full"]) == use_best
+            assert study not in jobs["retrain"] and jobs["tuning"] == {study}
+
+
+def test_a_use_case_with_training_dates_has_a_study_for_each(tmp_path: Path) -> None:
+    file = tmp_path / "timed" / "defs.yaml"
+    file.parent.mkdir()
+    split = {"train": "14d", "validation": "7d", "test": "7d"}
+    attributes = {**timed_use_case.ATTRIBUTES, "time_split": split}
+    space = {"training.learning_rate": {"loguniform": [0.0001, 0.1]}}
+    attributes["tuning"] = {"space": space, "use_best": True}
+    document = {"type": "pipeline_assets.MLPipeline", "attributes": attributes}
+    file.write_text(yaml.safe_dump(document))
+    definitions: Any = use_case_definitions(load_checked_use_case(file))
+    specs = {spec.key.path[-1]: spec for asset in definitions.assets for spec in asset.specs}
+    study, model = specs["tuning_study"], specs["trained_model"]
+    assert study.partitions_def == model.partitions_def is not None
+    assert study.key in {dep.asset_key for dep in model.deps}
+    rows = {dep.asset_key: dep.partition_mapping for dep in study.deps}
+    shards = dg.AssetKey(["timed", "tensor_shards"])
+    assert rows[shards] == {dep.asset_key: dep.partition_mapping for dep in model.deps}[shards]
+    [job] = [job for job in definitions.jobs if job.name == "timed_tuning"]
+    assert job.partitions_def == study.partitions_def
+
+
+def children_of(store: MlflowClient, parent: str) -> list[Run]:
+    """By number of the trial."""
+    experiment = store.get_run(parent).info.experiment_id
+    found = store.search_runs([experiment], f"tags.mlflow.parentRunId = '{parent}'")
+    return sorted(found, key=lambda run: int(run.data.tags["tuning.trial"]))
+
+
+@pytest.fixture
+def begin_run(tmp_path: Path, empty_store: Path) -> Iterator[Any]:
+    """Begins an MLflow run as a Dagster run does; returns its tracking."""
+    write_project(tmp_path)
+    store = tmp_path / "data" / "mlflow" / "mlflow.db"
+    store.parent.mkdir(parents=True)
+    shutil.copyfile(empty_store, store)
+    with at_home(tmp_path):
+
+        def begin() -> Tracking:
+            tracking = Tracking(dg.build_init_resource_context(), "tiny")
+            prepare_store(tracking.tracking_uri, experiment="tiny")
+            store = MlflowClient(tracking_uri=tracking.tracking_uri)
+            experiment = store.get_experiment_by_name("tiny")
+            assert experiment is not None
+            run = store.create_run(experiment.experiment_id)
+            tracking.__dict__["run_id"] = run.info.run_id
+            return tracking
+
+        yield begin
+
+
+def trial(number: int, **facts: Any) -> Trial:
+    made = {
+        "settings": {"training.learning_rate": 0.1},
+        "outcome": "completed",
+        "scores": (0.7, 0.8),
+    }
+    return Trial(number=number, began=1e9, seconds=5.0, **{**made, **facts})
+
+
+def test_a_continued_study_takes_over_the_runs_of_the_killed_one(begin_run: Any) -> None:
+    killed = begin_run()
+    runs = TrialRuns(killed, "study", "roc_auc", LOG)
+    runs.add(trial(1))
+    runs.add(trial(2, outcome="failed", scores=(), message="loss is NaN"))
+    store = MlflowClient(tracking_uri=killed.tracking_uri)
+    before = [run.info.run_id for run in children_of(store, killed.run_id)]
+    again = begin_run()
+    runs = TrialRuns(again, "study", "roc_auc", LOG)
+    for over in (trial(1), trial(2, outcome="failed", scores=(), message="loss is NaN"), trial(3)):
+        runs.add(over)
+    runs.finish()
+    assert children_of(store, killed.run_id) == []
+    children = children_of(store, again.run_id)
+    assert [run.info.run_id for run in children][:2] == before and len(children) == 3
+    assert [run.info.status for run in children] == ["FINISHED", "FAILED", "FINISHED"]
+    assert children[1].data.tags["tuning.message"] == "loss is NaN"
+    tags = children[0].data.tags | {"tuning.trial": "4"}
+    cut_off = store.create_run(children[0].info.experiment_id, tags=tags)
+    store.set_terminated(cut_off.info.run_id, "FAILED")
+    last = begin_run()
+    TrialRuns(last, "study", "roc_auc", LOG).add(trial(4))
+    [completed] = children_of(store, last.run_id)
+    assert (completed.info.run_id, completed.info.status) == (cut_off.info.run_id, "FINISHED")
+    assert completed.data.metrics == {"validation_roc_auc": 0.8}
+    other = TrialRuns(begin_run(), "another study", "roc_auc", LOG)
+    other.add(trial(1))
+    assert len(children_of(store, again.run_id)) == 3
+
+
+def test_a_lost_mlflow_server_gets_the_trials_later(
+    begin_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking = begin_run()
+    runs = TrialRuns(tracking, "study", "roc_auc", LOG)
+    log = TrialRuns._log_trial
+
+    def away(*_: Any) -> None:
+        raise RegistryError("the MLflow server was lost")
+
+    monkeypatch.setattr(TrialRuns, "_log_trial", away)
+    runs.add(trial(1))
+    with pytest.raises(RegistryError, match="was lost"):
+        runs.finish()
+    monkeypatch.setattr(TrialRuns, "_log_trial", log)
+    runs.add(trial(2))
+    store = MlflowClient(tracking_uri=tracking.tracking_uri)
+    assert len(children_of(store, tracking.run_id)) == 2

@@ -1,0 +1,72 @@
+"""What a reader holds and touches: two windows, whatever the size of the data set; at a resume only them."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from pipeline_assets.shards import ShardReader
+
+MakeShards = Callable[..., Path]
+
+# The kernel refuses anonymous memory beyond the limit; the mapped files are page cache, which it
+# takes back when it needs it, and do not count.
+EPOCH = """
+import resource, sys, threading
+import numpy as np
+from pathlib import Path
+from pipeline_assets.shards import ShardReader
+
+def data_bytes():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmData"))
+
+threading.stack_size(256 << 10)
+reader = ShardReader(sys.argv[1], "train", window_rows=8192)
+next(reader.batches(64))
+limit = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_DATA, (data_bytes() + limit, -1))
+rows = sum(len(batch.rows.label) for batch in reader.batches(256, epoch=1))
+print(rows == reader.rows)
+try:
+    reader.arrays()
+except MemoryError:
+    print("all rows at once do not fit")
+"""
+
+
+def test_an_epoch_of_four_times_the_memory_that_may_be_used(make_shards: MakeShards) -> None:
+    folder = make_shards(*[40_000] * 4, numeric=40, categorical=4)
+    row_bytes = 40 * 4 + 4 * 8 + 20
+    # Two windows and their order, a batch, and what the allocator keeps.
+    limit = 2 * 8192 * (row_bytes + 8) + (4 << 20)
+    assert ShardReader(folder, "train").rows * row_bytes > 4 * limit
+    done = subprocess.run(
+        [sys.executable, "-c", EPOCH, str(folder), str(limit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["True", "all rows at once do not fit"], done.stderr
+
+
+def test_a_resume_reads_nothing_but_the_shards_that_it_needs(make_shards: MakeShards) -> None:
+    folder = make_shards(*[40] * 50)
+    small = {"block_rows": 16, "window_rows": 16}
+    reader = ShardReader(folder, "train", **small)  # type: ignore[arg-type]
+    start = 70
+    wanted = next(reader.batches(10, seed=1, epoch=4, start_batch=start)).rows.row_id
+    # Of the window that the batch is in, and of the next one, which is read ahead.
+    positions = reader.positions(seed=1, epoch=4)[start * 10 : start * 10 + 40]
+    needed = set((positions // 40).tolist())
+    damaged = 0
+    for number, shard in enumerate(reader.shards):
+        if number not in needed:
+            (folder / shard.file).write_bytes(bytes(shard.bytes))
+            damaged += 1
+    assert damaged > 40
+    resumed = ShardReader(folder, "train", **small)  # type: ignore[arg-type]
+    first = next(resumed.batches(10, seed=1, epoch=4, start_batch=start))
+    assert np.array_equal(first.rows.row_id, wanted)

@@ -1,0 +1,112 @@
+"""Models that misbehave, named by dotted path in jobs."""
+
+import dataclasses
+import os
+import time
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from pipeline_assets.training.config import ModelConfig, TrainingError
+from pipeline_assets.training.models import mlp
+
+
+class TorchDropout(nn.Module):
+    """Draws from torch's generator, as no model of ours does."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.network = mlp.build(config)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        return self.network(self.dropout(numeric), categorical)
+
+
+def with_torch_dropout(config: ModelConfig) -> nn.Module:
+    return TorchDropout(config)
+
+
+class Overflowing(nn.Module):
+    """Gives infinite logits once an update moved its weight further than an option says."""
+
+    before: Tensor
+
+    def __init__(self, furthest: float) -> None:
+        super().__init__()
+        self.furthest = furthest
+        self.linear = nn.Linear(1, 1)
+        self.register_buffer("before", self.linear.weight.detach().clone())
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        logits = self.linear(numeric[:, :1]).squeeze(1)
+        if self.training:
+            weight = self.linear.weight.detach()
+            if (weight - self.before).abs() > self.furthest:
+                logits = logits / 0
+            self.before.copy_(weight)
+        return logits
+
+
+def overflowing(config: ModelConfig) -> nn.Module:
+    return Overflowing(**config.options)
+
+
+class Stalling(nn.Module):
+    """Sleeps for a long time in one forward pass of one rank."""
+
+    def __init__(self, config: ModelConfig, rank: int, step: int) -> None:
+        super().__init__()
+        self.network = mlp.build(config)
+        self.left = step if int(os.environ["RANK"]) == rank else -1
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        if self.left == 0:
+            time.sleep(1000)
+        self.left -= self.training
+        return self.network(numeric, categorical)
+
+
+def stalling(config: ModelConfig) -> nn.Module:
+    return Stalling(dataclasses.replace(config, options={}), **config.options)
+
+
+class Slow(nn.Module):
+    """Sleeps in every forward pass of training on one rank."""
+
+    def __init__(self, config: ModelConfig, rank: int, seconds: float) -> None:
+        super().__init__()
+        self.network = mlp.build(config)
+        self.seconds = seconds if int(os.environ.get("RANK", "0")) == rank else 0.0
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        if self.training:
+            time.sleep(self.seconds)
+        return self.network(numeric, categorical)
+
+
+def slow(config: ModelConfig) -> nn.Module:
+    return Slow(dataclasses.replace(config, options={}), **config.options)
+
+
+def refusing(config: ModelConfig) -> nn.Module:
+    """Says no, and writes down that it was asked."""
+    with Path(config.options["asked"]).open("a", encoding="utf-8") as file:
+        file.write("asked\n")
+    raise TrainingError("there is no such layer")
+
+
+class Undefined(nn.Module):
+    """Gives logits that are no numbers wherever it is not trained."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.network = mlp.build(config)
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        logits = self.network(numeric, categorical)
+        return logits if self.training else logits * float("nan")
+
+
+def undefined(config: ModelConfig) -> nn.Module:
+    return Undefined(config)

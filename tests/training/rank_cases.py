@@ -1,0 +1,114 @@
+"""Trains jobs one after another in one process group: `torch.distributed.run … rank_cases.py jobs.json`.
+
+First of all it checks, without jobs, that an overflow on one rank is seen by all.
+
+`jobs.json` is a list of `{job, stop_after}`: with `stop_after` a training ends like a killed one when so
+many epochs are done, and its job comes again later in the list.
+"""
+
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pipeline_assets.training.config import TrainingConfig, TrainingJob
+from pipeline_assets.training.heartbeat import Heartbeat
+from pipeline_assets.training.parallelize import (
+    ParallelNetwork,
+    Ranks,
+    clip_gradients,
+    join_ranks,
+    wait_for_all,
+    whole,
+)
+from pipeline_assets.training.precision import MixedPrecision
+from pipeline_assets.training.progress import Progress
+from pipeline_assets.training.trainer import Trainer
+
+
+class Stopped(Exception):
+    """Training was ended on purpose."""
+
+
+class StoppingProgress(Progress):
+    """Ends the training on all ranks after some epochs, before their checkpoint."""
+
+    stop_after: int | None = None
+
+    def end_epoch(self, history: list[dict[str, Any]]) -> None:
+        super().end_epoch(history)
+        if len(history) == self.stop_after:
+            raise Stopped
+
+
+class Line(torch.nn.Module):
+    """A network of one weight and a bias, [n, 1] -> [n, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        return self.layer(numeric)
+
+
+def check_overflow(ranks: Ranks, parallelism: Literal["ddp", "fsdp"]) -> None:
+    """Gradients that are infinite on the last rank only: no rank updates, all halve the scale."""
+    network = Line()
+    parallel = ParallelNetwork(network, ranks, TrainingConfig(parallelism=parallelism))
+    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+    precision = MixedPrecision("float16", ranks.device)
+
+    def step(value: float) -> Tensor:
+        row = torch.full((1, 1), value)
+        optimizer.zero_grad()
+        precision.backward(parallel.forward(row, row, full=True).sum())
+        precision.unscale(optimizer)
+        norm = clip_gradients(network, 1.0)
+        precision.step(optimizer)
+        return norm
+
+    before = [whole(parameter).clone() for parameter in network.parameters()]
+    overflows = ranks.rank == ranks.world_size - 1
+    assert not torch.isfinite(step(math.inf if overflows else 1.0))
+    after = [whole(parameter) for parameter in network.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(before, after))
+    assert precision.state()["scale"] == 32768
+    # What is clipped is the gradient itself: one for the weight, one for the bias.
+    assert math.isclose(step(1.0).item(), math.sqrt(2), rel_tol=1e-6)
+    assert not any(torch.equal(a, whole(b)) for a, b in zip(before, network.parameters()))
+
+
+def main(path: str) -> None:
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    ranks = join_ranks()
+    check_overflow(ranks, "ddp")
+    check_overflow(ranks, "fsdp")
+    for case in json.loads(Path(path).read_text()):
+        job = TrainingJob.from_dict(case["job"])
+        output = Path(job.output)
+        output.mkdir(parents=True, exist_ok=True)
+        wait_for_all(ranks)
+        with StoppingProgress(
+            output,
+            max_epochs=job.training.max_epochs,
+            monitor=job.training.monitor,
+            active=ranks.leads,
+        ) as progress:
+            progress.stop_after = case["stop_after"]
+            try:
+                Trainer(job, ranks, progress, Heartbeat()).run()
+            except Stopped:
+                continue
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
+    sys.stdout.flush()
+    os._exit(0)  # as in `worker`: a process group of gloo may hang while it is torn down

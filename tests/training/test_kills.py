@@ -1,0 +1,153 @@
+"""Processes that are killed at random points in mid-epoch, and other numbers of ranks that go on."""
+
+import dataclasses
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from pipeline_assets.training.checkpoint import POINTER
+from pipeline_assets.training.config import TrainingJob
+from tests.training.processes import all_gone, family_of, finish, workers
+
+Start = Callable[[TrainingJob], subprocess.Popen[str]]
+FILES = ("model.safetensors", "config.json", "history.json")
+ROUNDS = 4 if os.environ.get("PIPELINE_TEST_FULL") == "1" else 1
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
+
+
+def newest(job: TrainingJob) -> str | None:
+    path = Path(job.checkpoints) / POINTER
+    return json.loads(path.read_text())[0] if path.exists() else None
+
+
+def in_mid_epoch(job: TrainingJob, point: random.Random) -> None:
+    """Return a little after the next checkpoint that is not at the end of an epoch."""
+    before, deadline = newest(job), time.monotonic() + 100
+    while time.monotonic() < deadline:
+        name = newest(job)
+        if name not in (before, None) and "-batch-" in str(name):
+            return time.sleep(point.uniform(0, 0.2))
+        time.sleep(0.005)
+    raise AssertionError("no checkpoint in mid-epoch was taken")
+
+
+def free_endpoint() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def on(job: TrainingJob, **launch: object) -> TrainingJob:
+    return dataclasses.replace(job, launch=dataclasses.replace(job.launch, **launch))
+
+
+@pytest.fixture
+def long_job(make_job) -> Callable[..., TrainingJob]:  # type: ignore[no-untyped-def]
+    """Epochs long enough to be killed in, saved as often as their share of the time allows."""
+    return lambda: make_job(
+        max_epochs=4, patience=4, rows=8_000, batch_size=64, checkpoint_seconds=0, processes=2
+    )
+
+
+def test_kills_at_random_points_change_nothing(  # type: ignore[no-untyped-def]
+    long_job, start: Start
+) -> None:
+    undisturbed, job = long_job(), long_job()
+    finish(start(undisturbed))
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed of the points in time: {seed}")
+    point = random.Random(seed)
+
+    for _ in range(ROUNDS):
+        process = start(on(job, max_restarts=1))
+        family = family_of(process, 2)
+        in_mid_epoch(job, point)
+        ranks = workers(family)
+        point.choice(ranks).kill()
+        assert all_gone(ranks), "the other ranks are ended as well"
+        # The agent restarts its ranks; where it is killed itself somebody has to run again.
+        family = family_of(process, 2)
+        in_mid_epoch(job, point)
+        family[1].kill()
+        process.communicate(timeout=60)
+        assert process.returncode != 0
+        assert all_gone(family)
+    assert not (Path(job.output) / FILES[0]).exists()
+    scaled = dataclasses.replace(
+        job, checkpoints=f"{job.checkpoints}-scaled", output=f"{job.output}-scaled"
+    )
+    shutil.copytree(job.checkpoints, scaled.checkpoints)
+    assert "resumed in epoch" in finish(start(job))
+    for name in FILES:
+        a, b = (Path(one.output) / name for one in (undisturbed, job))
+        assert a.read_bytes() == b.read_bytes(), name
+    assert not list(Path(job.checkpoints).glob(".*"))
+
+    # From two ranks to one, and to three; this time the launcher is killed.
+    process = start(on(scaled, processes=1))
+    family = family_of(process, 1)
+    in_mid_epoch(scaled, point)
+    family[0].kill()
+    process.communicate(timeout=60)
+    assert all_gone(family)
+    said = finish(start(on(scaled, processes=3)))
+    assert "resumed in epoch" in said and "3 x cpu" in said
+    assert_close(undisturbed, scaled)
+
+
+def assert_close(one: TrainingJob, other: TrainingJob) -> None:
+    """Weights to 1e-4, losses to a relative 1e-5: sums of floats in another order, the same batches."""
+    tensors = [load_file(Path(job.output) / FILES[0]) for job in (one, other)]
+    for name, tensor in tensors[0].items():
+        np.testing.assert_allclose(tensors[1][name], tensor, atol=1e-4, err_msg=name)
+    losses = [
+        [entry["train_loss"] for entry in json.loads(path.read_text())["epochs"]]
+        for path in (Path(job.output) / "history.json" for job in (one, other))
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_two_nodes_give_the_weights_of_two_ranks_on_one(  # type: ignore[no-untyped-def]
+    make_job, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The number of threads decides the order of sums; each agent would take all cores.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    endpoint = free_endpoint()
+    one_node, job = make_job(processes=2), make_job()
+    finish(start(one_node))
+    several = on(job, processes=1, nnodes="1:2", rdzv_endpoint=endpoint)
+    nodes = [start(several) for _ in range(2)]
+    said = sorted(finish(node) for node in nodes)
+    # Global rank 0 alone reports and writes.
+    assert said[0] == "" and "2 x cpu" in said[1]
+    for name in FILES:
+        assert (Path(one_node.output) / name).read_bytes() == (Path(job.output) / name).read_bytes()
+
+
+@pytest.mark.skipif(os.environ.get("PIPELINE_TEST_FULL") != "1", reason="PIPELINE_TEST_FULL=1")
+def test_a_node_that_is_lost_leaves_the_others_to_go_on(long_job, start: Start) -> None:  # type: ignore[no-untyped-def]
+    alone, job = long_job(), long_job()
+    finish(start(on(alone, processes=1)))
+    several = on(job, processes=1, nnodes="1:2", rdzv_endpoint=free_endpoint(), max_restarts=1)
+    head = start(several)
+    other = start(several)
+    family, remaining = family_of(other, 1), family_of(head, 1)
+    in_mid_epoch(job, random.Random(0))
+    other.kill()
+    other.communicate(timeout=60)
+    assert all_gone(family)
+    said, err = head.communicate(timeout=300)
+    assert head.returncode == 0, err
+    assert all_gone(remaining)
+    assert said.index("2 x cpu") < said.index("1 x cpu") < said.index("resumed in epoch")
+    assert_close(alone, job)

@@ -1,0 +1,126 @@
+"""Two real ranks: replicated, sharded, accumulated and in other number formats, the same model comes out."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from pipeline_assets.training.config import TrainingConfig, TrainingError, TrainingJob
+from pipeline_assets.training.parallelize import SHARDED_ALONE, check_parallelism
+from pipeline_assets.training.worker import train
+
+RESNET = "pipeline_assets.training.models.resnet:build"
+TABM = "pipeline_assets.training.models.tabm:build"
+FULL = os.environ.get("PIPELINE_TEST_FULL") == "1"
+TOLERANCE = 2e-6
+"""Of weights between ways of summing the same gradients, in float32."""
+
+
+def train_on_two_ranks(folder: Path, cases: list[tuple[TrainingJob, int | None]]) -> str:
+    """Train the jobs in order; return what they said."""
+    listed = [{"job": job.to_dict(), "stop_after": stop} for job, stop in cases]
+    (folder / "jobs.json").write_text(json.dumps(listed))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"),
+            *(str(Path(__file__).with_name("rank_cases.py")), str(folder / "jobs.json")),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def weights(job: TrainingJob) -> dict[str, np.ndarray]:
+    return load_file(Path(job.output) / "model.safetensors")
+
+
+def distance(a: TrainingJob, b: TrainingJob) -> float:
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys()
+    return max(float(np.abs(first[k] - second[k]).max()) for k in first if first[k].size)
+
+
+@pytest.mark.heavy
+@pytest.mark.usefixtures("one_thread")
+def test_ways_over_ranks_give_the_same_weights(  # type: ignore[no-untyped-def]
+    make_job: Callable[..., TrainingJob], tmp_path: Path
+) -> None:
+    # 401 rows in batches of 100: the last holds one row, and one rank has none of it.
+    def job(**settings: Any) -> TrainingJob:
+        return make_job(**{"rows": 401, "batch_size": 100, "max_epochs": 2, **settings})
+
+    ways = {
+        "ddp": {},
+        "ddp options": {
+            "ddp_static_graph": True,
+            "ddp_bucket_cap_mb": 1.0,
+            "ddp_gradient_as_bucket_view": False,
+        },
+        "ddp in parts": {"gradient_accumulation": 3},
+        "fsdp": {"parallelism": "fsdp"},
+        "fsdp in parts": {"parallelism": "fsdp", "gradient_accumulation": 3},
+    }
+    models = {
+        "mlp": {},
+        "resnet": {"factory": RESNET, "options": {"width": 32, "numeric_embedding": "periodic"}},
+        "tabm": {"factory": TABM, "options": {"members": 2, "hidden": [16]}},
+    }
+    jobs = {
+        (m, w): job(**models[m], **ways[w])
+        for m in models
+        for w in ways
+        if FULL or m == "mlp" or w in ("ddp", "fsdp")
+    }
+    # One layer that is gathered by itself.
+    large = {"options": {"hidden": [1024, SHARDED_ALONE // 1024]}, "max_epochs": 1}
+    for way in ("ddp", "fsdp"):
+        jobs["large", way] = job(**large, **ways[way])
+    for way in ("ddp", "fsdp"):
+        jobs["half", way] = job(precision="bfloat16", **ways[way])
+    stopped = job(**models["tabm"], **ways["fsdp"])
+    moved = dataclasses.replace(
+        stopped,
+        output=stopped.output + "-moved",
+        checkpoints=stopped.checkpoints + "-moved",
+    )
+    cases: list[tuple[TrainingJob, int | None]] = [(one, None) for one in jobs.values()]
+    cases += [(stopped, 2), (moved, 2), (stopped, None)]  # the second epoch has no checkpoint
+    said = train_on_two_ranks(tmp_path, cases)
+
+    for (model, way), one in jobs.items():
+        if model != "half":
+            assert distance(jobs[model, "ddp"], one) < TOLERANCE, (model, way)
+    for model in models:
+        assert distance(jobs[model, "ddp"], job_on_one_rank(jobs[model, "ddp"])) < TOLERANCE
+    assert distance(jobs["half", "ddp"], jobs["half", "fsdp"]) < 2e-3
+    assert distance(jobs["half", "ddp"], jobs["mlp", "ddp"]) > TOLERANCE, "nothing was in bfloat16"
+    # A sharded training continues with the same bits on as many ranks, and on one rank.
+    assert said.count("resumed after epoch 1") == 1
+    assert distance(stopped, jobs["tabm", "fsdp"]) == 0
+    train(moved)
+    assert distance(moved, jobs["tabm", "fsdp"]) < TOLERANCE
+
+
+def job_on_one_rank(job: TrainingJob) -> TrainingJob:
+    alone = dataclasses.replace(
+        job, output=job.output + "-alone", checkpoints=job.checkpoints + "-alone"
+    )
+    train(alone)
+    return alone
+
+
+def test_a_static_graph_does_not_accumulate() -> None:
+    with pytest.raises(TrainingError, match="do not go together"):
+        check_parallelism(TrainingConfig(ddp_static_graph=True, gradient_accumulation=2))

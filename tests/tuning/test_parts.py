@@ -1,0 +1,142 @@
+"""Parts of a study without Ray's processes: journal, settings, space, halving, importances, pictures, the extra."""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline_assets.spec import Tuning
+from pipeline_assets.training.config import TrainingJob
+from pipeline_assets.tuning.errors import TuningError
+from pipeline_assets.tuning.extra import require_extra
+from pipeline_assets.tuning.halving import Halving
+from pipeline_assets.tuning.importance import importances
+from pipeline_assets.tuning.journal import Journal
+from pipeline_assets.tuning.plots import importance_bars, parallel_coordinates
+from pipeline_assets.tuning.settings import declared_settings, decoded, with_settings
+from pipeline_assets.tuning.space import choices, distributions, encoded
+from pipeline_assets.tuning.trials import Trial, best_trial
+from tests.tuning.conftest import SPACE
+
+RATE, HIDDEN = "training.learning_rate", "model.options.hidden"
+
+
+def trial(number: int, rate: float = 0.01, **facts: Any) -> Trial:
+    made: dict[str, Any] = {"outcome": "completed", "scores": (0.6, 0.8, 0.7)}
+    return Trial(number=number, settings={RATE: rate, HIDDEN: [8]}, **{**made, **facts})
+
+
+def test_a_journal_survives_a_crash_in_the_middle_of_a_line(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for number in (1, 2, 3):
+        journal.begin(number, {RATE: number / 10, HIDDEN: [8]})
+    journal.end(trial(2, 0.2))
+    journal.end(trial(1, 0.1))
+    file = tmp_path / "trials.jsonl"
+    file.write_bytes(file.read_bytes() + b'{"ended": {"num')
+    Journal(tmp_path)
+    again = Journal(tmp_path)
+    assert [found.number for found in again.finished] == [2, 1]
+    assert again.finished[0] == trial(2, 0.2)
+    assert again.interrupted == {3: {RATE: 0.3, HIDDEN: [8]}}
+    assert list(again.begun) == [1, 2, 3]
+    again.end(trial(3, 0.3))
+    assert Journal(tmp_path).interrupted == {}
+    assert again.id == journal.id != Journal(tmp_path / "anew").id
+    assert all(json.loads(line) for line in file.read_text().splitlines())
+
+
+def test_settings_take_the_place_of_declared_ones(job: TrainingJob) -> None:
+    changed = with_settings(job, {RATE: 0.1, "model.options.dropout": 0.3})
+    assert changed.training.learning_rate == 0.1
+    assert changed.model.options == {"hidden": [4], "dropout": 0.3}
+    assert (job.training.learning_rate, job.model.options) == (5e-3, {"hidden": [4]})
+    assert declared_settings(changed, [RATE, HIDDEN]) == {RATE: 0.1, HIDDEN: [4]}
+    assert declared_settings(job, ["model.options.dropout"]) == {}
+    with pytest.raises(ValueError, match="'features' is no setting"):
+        with_settings(job, {"features": 1})
+
+
+def test_settings_come_back_from_optuna_as_they_were(tuning: Callable[..., Tuning]) -> None:
+    space = tuning().space
+    for settings in ({RATE: 0.05, HIDDEN: [8, 4]}, {RATE: 1e-4, HIDDEN: [4]}):
+        point = encoded(space, settings)
+        assert point is not None
+        assert decoded(point, choices(space)) == settings
+        for name, distribution in distributions(space).items():
+            assert distribution._contains(distribution.to_internal_repr(point[name]))
+    assert encoded(space, {RATE: 0.5, HIDDEN: [4]}) is None
+    assert encoded(space, {RATE: 0.05, HIDDEN: [5]}) is None
+    assert encoded(space, {RATE: 0.05}) is None
+
+
+def test_the_best_is_the_earliest_of_equals_and_never_a_failed_one() -> None:
+    trials = [
+        trial(3, scores=(0.9,), outcome="stopped"),
+        trial(2, scores=(0.9, 0.8)),
+        trial(1, scores=(0.99,), outcome="failed", message="died"),
+        trial(4, scores=(float("nan"),)),
+        trial(5, scores=()),
+    ]
+    best = best_trial(trials, "roc_auc")
+    assert best is not None and best.number == 2 and best.best_epoch("roc_auc") == 1
+    worst = best_trial(trials, "log_loss")
+    assert worst is not None and worst.number == 2 and worst.score("log_loss") == 0.8
+    assert best_trial(trials[2:3], "roc_auc") is None
+
+
+@pytest.mark.parametrize(("mode", "sign"), [("max", 1), ("min", -1)])
+def test_halving_judges_by_the_trials_of_before_an_interruption(mode: str, sign: int) -> None:
+    def stopped(*, remembers: bool) -> set[str]:
+        halving = Halving(mode=mode, max_epochs=9, grace_epochs=1, factor=3)
+        if remembers:
+            for number in range(1, 7):
+                halving.remember(trial(number), [sign * 0.7, sign * 0.8])
+        new: Any = SimpleNamespace(trial_id="new")
+        halving.on_trial_add(None, new)  # pyright: ignore[reportArgumentType]
+        halving.on_trial_result(None, new, {"training_iteration": 1, "best": sign * 0.6})
+        return halving.ended
+
+    assert stopped(remembers=True) == {"new"}
+    assert stopped(remembers=False) == set()
+
+
+def test_the_setting_that_decides_matters_most(tuning: Callable[..., Tuning]) -> None:
+    space = tuning(space={**SPACE, "training.weight_decay": {"uniform": [0, 1]}}).space
+    trials = [
+        Trial(
+            number=at,
+            settings={RATE: 1e-4 * 1000 ** (at / 30), HIDDEN: [4], "training.weight_decay": at * 7 % 31 / 31},
+            outcome="completed",
+            scores=(1 - abs(at - 15) / 30,),
+        )
+        for at in range(1, 31)
+    ]  # fmt: skip
+    shares = importances(trials, space, "roc_auc")
+    assert next(iter(shares)) == RATE and shares[RATE] > 0.6
+    assert sum(shares.values()) == pytest.approx(1)
+    assert importances(trials[:3], space, "roc_auc") == {}
+    assert importance_bars(shares).startswith(b"\x89PNG")
+    picture = parallel_coordinates(trials, space, "roc_auc")
+    assert picture.startswith(b"\x89PNG") and picture == parallel_coordinates(
+        trials, space, "roc_auc"
+    )
+    failed = [*trials, trial(31, outcome="failed", scores=())]
+    assert parallel_coordinates(failed, space, "roc_auc") == picture
+
+
+def test_without_the_extra_a_sentence_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_extra()
+    find = importlib.util.find_spec
+    missing = {"ray", "optuna"}
+    for module in ("pipeline_assets.tuning.extra",):
+        monkeypatch.setattr(f"{module}.find_spec", lambda n: None if n in missing else find(n))
+    with pytest.raises(TuningError, match=r"needs ray and optuna.*pipeline_assets\[tune\]"):
+        require_extra()
+    missing.remove("optuna")
+    with pytest.raises(TuningError, match="needs ray, not installed"):
+        require_extra()

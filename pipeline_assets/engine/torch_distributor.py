@@ -40,6 +40,8 @@ def run_on_executors(
             "`engine.kind: remote` or `spark` in the environment, or `training.launcher: local`"
         )
     distributor = TorchDistributor(num_processes=processes, local_mode=False, use_gpu=gpus)
+    # It takes the session that was made last in this process, perhaps one of another engine.
+    distributor.spark = session
     try:
         # Where it expects a script, torch.distributed.run takes an option as well.
         distributor.run("--module", module, *arguments)

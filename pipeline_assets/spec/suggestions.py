@@ -4,14 +4,19 @@ import difflib
 from collections.abc import Iterable
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
+def nearest(name: str, known: Iterable[str], *, similarity: float = 0.6) -> str | None:
     """Return the most similar name, letter case aside, or None where none is similar.
+
+    Args:
+        name: what was written.
+        known: what could have been meant.
+        similarity: least ratio of matching characters, see `difflib.SequenceMatcher.ratio`.
 
     >>> nearest("creditscore", ["Age", "CreditScore"])
     'CreditScore'
     """
     folded = {candidate.casefold(): candidate for candidate in known}
-    found = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    found = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=similarity)
     return folded[found[0]] if found else None
 
 
@@ -29,7 +34,7 @@ def did_you_mean(name: str, known: Iterable[str], what: str | None = None) -> st
     'columns: a, b'
     """
     known = list(known)
-    found = nearest(name, known)
+    found = nearest(name, known, similarity=0.5)
     if found is not None:
         return f"did you mean {found!r}?"
     return f"{what}: {', '.join(known)}" if what else None

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.evaluation.result import Evaluation
 from pipeline_assets.registry.inputs import example, serving_contract, signature
+from pipeline_assets.registry.provenance import (
+    PACKAGE,
+    SERVING_PACKAGES,
+    installed_packages,
+    metrics_of,
+    parameters_of,
+    provenance_tags,
+)
 from pipeline_assets.registry.store import client, quiet, store_errors
 from pipeline_assets.registry.versions import (
     CHALLENGER,
@@ -30,24 +35,6 @@ from pipeline_assets.spec import UseCase
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
-
-_SERVING_PACKAGES = (
-    "mlflow",
-    "numpy",
-    "pandas",
-    "pandera",
-    "pyarrow",
-    "pydantic",
-    "pysail",
-    "pyspark",
-    "pyyaml",
-    "safetensors",
-    "torch",
-    "xxhash",
-)
-"""What a serving environment installs besides this package, which travels with the model."""
-
-_PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def register(
@@ -91,7 +78,7 @@ def register(
     shown = (
         example(columns) if input_example is None else input_example.reindex(columns=names).head(5)
     )
-    tags = _tags(evaluation, use_case, dagster_run_id, data_versions)
+    tags = provenance_tags(evaluation, use_case, dagster_run_id, data_versions)
     if training_date is not None:
         tags[TRAINING_DATE] = training_date
     with store_errors(tracking_uri, f"register {use_case.model_name!r}"):
@@ -114,12 +101,12 @@ def register(
                 )
                 logged = mlflow.pyfunc.log_model(
                     name="model",
-                    python_model=str(_PACKAGE / "registry" / "served_model.py"),
+                    python_model=str(PACKAGE / "registry" / "served_model.py"),
                     artifacts={"model": str(model_folder), "serving": str(serving)},
-                    code_paths=[str(_PACKAGE)],
+                    code_paths=[str(PACKAGE)],
                     signature=signature(columns),
                     input_example=shown,
-                    pip_requirements=[f"{name}=={version(name)}" for name in _SERVING_PACKAGES],
+                    pip_requirements=[f"{name}=={version(name)}" for name in SERVING_PACKAGES],
                     metadata={"use_case": use_case.name, "threshold": evaluation.model.threshold},
                 )
                 _log(store, run_id, logged.model_id, evaluation, use_case, tags)
@@ -197,18 +184,18 @@ def _log(
     now = int(time.time() * 1000)
     known = store.get_run(run_id).data.params
     parameters = [
-        Param(key, value) for key, value in _parameters(use_case).items() if key not in known
+        Param(key, value) for key, value in parameters_of(use_case).items() if key not in known
     ]
     store.log_batch(
         run_id,
         metrics=[
             Metric(key, value, now, 0, model_id=model_id)
-            for key, value in _metrics(evaluation).items()
+            for key, value in metrics_of(evaluation).items()
         ],
         params=parameters[:100],
         tags=[RunTag(key, value) for key, value in tags.items()],
     )
-    store.log_text(run_id, "\n".join(_installed()) + "\n", "environment.txt")
+    store.log_text(run_id, "\n".join(installed_packages()) + "\n", "environment.txt")
     store.log_text(run_id, evaluation.to_json(), "evaluation.json")
 
 
@@ -230,98 +217,3 @@ def _create_version(
         model_id=logged.model_id,
         await_creation_for=0,
     )
-
-
-def _metrics(evaluation: Evaluation) -> dict[str, float]:
-    """`test_<metric>` of the model with `_low` and `_high`, and `test_<baseline>_<metric>`."""
-    found: dict[str, float | None] = {"threshold": evaluation.model.threshold}
-    for name, estimate in evaluation.model.metrics.items():
-        found[f"test_{name}"] = estimate.value
-        found[f"test_{name}_low"] = estimate.low
-        found[f"test_{name}_high"] = estimate.high
-    for baseline in evaluation.baselines:
-        for name, estimate in baseline.metrics.items():
-            found[f"test_{baseline.name}_{name}"] = estimate.value
-    if evaluation.best_possible_auc is not None:
-        found["test_best_possible_roc_auc"] = evaluation.best_possible_auc.value
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _parameters(use_case: UseCase) -> dict[str, str]:
-    """Settings of model, training and of the split that is used, as text."""
-    split = "split" if use_case.time_split is None else "time_split"
-    parts = {
-        part: getattr(use_case, part).model_dump(mode="json")
-        for part in ("model", "training", split)
-    }
-    if use_case.time is not None:
-        parts["time"] = use_case.time.model_dump(mode="json", include={"label_delay"})
-    found = {
-        f"{part}.{key}": json.dumps(value) if isinstance(value, dict | list) else str(value)
-        for part, settings in parts.items()
-        for key, value in settings.items()
-    }
-    return {"seed": str(use_case.seed), **{key: value[:6000] for key, value in found.items()}}
-
-
-def _tags(
-    evaluation: Evaluation,
-    use_case: UseCase,
-    dagster_run_id: str | None,
-    data_versions: Mapping[str, str] | None,
-) -> dict[str, str]:
-    """Where the model came from; on the version and on the run."""
-    spec = json.dumps(use_case.model_dump(mode="json"), sort_keys=True)
-    versions = evaluation.data_versions if data_versions is None else data_versions
-    return {
-        "use_case": use_case.name,
-        "spec_sha256": hashlib.sha256(spec.encode()).hexdigest(),
-        "git_commit": git_commit(),
-        **({"dagster_run_id": dagster_run_id} if dagster_run_id else {}),
-        **{f"data_version.{asset}": value for asset, value in sorted(versions.items())},
-        **{f"package.{name}": _version(name) for name in ("pipeline_assets", *_SERVING_PACKAGES)},
-        **({"gate": evaluation.verdict.reason[:4000]} if evaluation.verdict else {}),
-    }
-
-
-def git_commit() -> str:
-    """Commit of the code, `+changes` behind it where the working tree differs; `PIPELINE_GIT_COMMIT`
-    where there is no repository (containers), else `unknown`."""
-    given = os.environ.get("PIPELINE_GIT_COMMIT")
-    if given:
-        return given
-    try:
-        commit = _git("rev-parse", "HEAD")
-        return f"{commit}+changes" if _git("status", "--porcelain", "--", ".") else commit
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(_PACKAGE), *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=10,
-    )
-    return done.stdout.strip()
-
-
-def _installed() -> list[str]:
-    """`name==version` of every installed package, from the folders' names: parsing all the packages'
-    metadata files takes seconds."""
-    stems = {
-        folder.stem.rpartition("-")
-        for entry in sys.path
-        if Path(entry).is_dir()
-        for folder in Path(entry).glob("*.dist-info")
-    }
-    return sorted(f"{name}=={number}" for name, _, number in stems)
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"

@@ -100,7 +100,7 @@ def _precision_recall(evaluation: Evaluation) -> Figure | None:
         )
     _square(axes)
     axes.legend(
-        loc="upper right",
+        loc="best",
         frameon=False,
         fontsize=8.5,
         title="Average precision",

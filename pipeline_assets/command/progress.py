@@ -18,6 +18,7 @@ _EVENT = re.compile(
 )
 _MESSAGE = re.compile(r"^\S+ - [0-9a-f]{8}-[0-9a-f-]{27} - (?P<step>\S+) - (?P<text>.*)$")
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*(?P<name>[A-Z]\w*)(?:: (?P<text>.*))?$")
+_FAILED_CHECK = re.compile(r"^Asset check '(?P<name>[^']+)' .*did not pass")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _NEEDLESS = ("Dependencies for step", "Dependencies for steps")
 
@@ -45,7 +46,7 @@ class Progress:
     output: list[str] = field(default_factory=list)
     """The last lines that are no log entries: what a launch that never became a run had to say."""
     _started: dict[str, float] = field(default_factory=dict)
-    _failed_checks: dict[str, int] = field(default_factory=dict)
+    _failed_checks: dict[str, list[str]] = field(default_factory=dict)
     _reading: Failure | None = None
     _begin: float = field(init=False)
 
@@ -94,7 +95,7 @@ class Progress:
         stage = self._stage(step)
         if event in ("STEP_START", "STEP_RESTARTED"):
             self._started[stage] = self.clock()
-            self._failed_checks[stage] = 0
+            self._failed_checks[stage] = []
             yield self._line(stage, "started" if event == "STEP_START" else "tried again")
         elif event == "STEP_SUCCESS":
             yield self._done(stage)
@@ -102,8 +103,8 @@ class Progress:
             yield self._line(stage, "skipped")
         elif event == "STEP_UP_FOR_RETRY":
             yield self._line(stage, f"warning: {text}")
-        elif event == "ASSET_CHECK_EVALUATION" and "did not pass" in text:
-            self._failed_checks[stage] = self._failed_checks.get(stage, 0) + 1
+        elif event == "ASSET_CHECK_EVALUATION" and (check := _FAILED_CHECK.match(text)):
+            self._failed_checks.setdefault(stage, []).append(check["name"])
         elif event == "ENGINE_EVENT" and text.startswith("Step blocked by"):
             yield self._line(stage, "waits: another run is in the same pool")
         elif event == "STEP_FAILURE":
@@ -113,8 +114,8 @@ class Progress:
 
     def _done(self, stage: str) -> str:
         seconds = self.clock() - self._started.pop(stage, self._begin)
-        checks = self._failed_checks.get(stage, 0)
-        note = f", {checks} check{'s' * (checks > 1)} did not pass" if checks else ""
+        checks = self._failed_checks.get(stage)
+        note = f"; did not pass: {', '.join(checks)}" if checks else ""
         return self._line(stage, f"done in {seconds:.1f} s{note}")
 
     def _further(self, line: str) -> Iterator[str]:

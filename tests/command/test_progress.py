@@ -30,7 +30,7 @@ def test_a_stage_is_two_lines():
             message("INFO", "churn__raw", "reading"),
             "something printed",
             event("STEP_OUTPUT", "churn__raw", "Yielded output"),
-            event("ASSET_CHECK_EVALUATION", "churn__raw", "Asset check 'c' did not pass. x"),
+            event("ASSET_CHECK_EVALUATION", "churn__raw", "Asset check 'no_outliers' on 'churn/raw' did not pass. x"),
             event("STEP_SUCCESS", "churn__raw", "Finished execution of step in 67ms."),
             event("RUN_SUCCESS", None, "Finished execution of run."),
         ]
@@ -38,7 +38,7 @@ def test_a_stage_is_two_lines():
     assert [line.split(maxsplit=1)[0] for line in lines] == ["raw", "raw"]
     assert lines[0].endswith("started")
     assert "done in " in lines[1]
-    assert "1 check did not pass" in lines[1]
+    assert "did not pass: no_outliers" in lines[1]
     assert progress.succeeded
     assert progress.run_id == RUN
     assert progress.output == ["something printed"]

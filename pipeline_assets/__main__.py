@@ -89,7 +89,8 @@ def parser() -> argparse.ArgumentParser:
         "the quickest batch size, number of ranks and precision here",
         "Takes real training steps on the published shards, a few seconds for each candidate, and prints how\n"
         "many rows a second this machine trains. What is trained is thrown away; nothing is published.\n\n"
-        "  dataloader   batch sizes (powers of two around the configured one) with ranks and threads\n"
+        "  dataloader   batch sizes (powers of two from a quarter of the configured one on, for as long as they\n"
+        "               gain and memory lasts) with ranks, which are the workers here, and threads\n"
         "  precision    float32, tf32, bfloat16, float16, with the validation loss after the same steps\n\n"
         "Take over what it finds by hand: training.batch_size and training.precision in defs.yaml (a larger\n"
         "batch may want a higher learning_rate), training.processes in the environment file. Other work on the\n"

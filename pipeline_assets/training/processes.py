@@ -7,6 +7,8 @@ import sys
 
 _PR_SET_PDEATHSIG = 1
 SWEEP_PID = "PIPELINE_SWEEP_PID"
+OUT_OF_MEMORY = 77
+"""Exit status of a rank of a sweep that had no memory for a candidate."""
 
 
 def die_with_parent(number: int = signal.SIGKILL, parent: int | None = None) -> None:

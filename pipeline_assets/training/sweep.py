@@ -5,29 +5,31 @@ What is trained is thrown away; nothing is written but to a temporary folder.
 """
 
 import argparse
-import json
 import math
-import os
-import socket
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from contextlib import closing
 from typing import Any, Literal, get_args
 
 from pipeline_assets.shards.index import ShardError, load_index
 from pipeline_assets.training.config import Precision, TrainingError, TrainingJob
-from pipeline_assets.training.processes import SWEEP_PID, available_cores
+from pipeline_assets.training.processes import available_cores
+from pipeline_assets.training.sweep_processes import measure
 
 What = Literal["dataloader", "precision"]
 SECONDS = 2.0
 """For each candidate, unless another time is given."""
+_DOUBLINGS = 2
+"""Of the configured batch size, whether or not they gain."""
+_MOST_DOUBLINGS = 10
+_GAIN = 1.05
+"""Below this, a batch size gains nothing over smaller ones."""
 DESCRIPTION = """\
 Takes real training steps on the published shards, a few seconds for each candidate, and prints how many
 rows a second this machine trains. What is trained is thrown away; nothing is published.
 
-  dataloader   batch sizes (powers of two around the configured one) with numbers of ranks and threads
+  dataloader   batch sizes (powers of two from a quarter of the configured one on, for as long as they
+               gain and memory lasts) with numbers of ranks, which are the workers here, and threads
   precision    float32, tf32, bfloat16 and float16, with the validation loss after the same steps
 
 Other work on the machine spoils the figures: run it when there is none.
@@ -62,112 +64,101 @@ def sweep(job: TrainingJob, what: What, *, seconds: float = SECONDS) -> dict[str
     return _batch_sizes(job, rows, gpus, cores, seconds)
 
 
-def batch_sizes(configured: int, rows: int) -> list[int]:
-    """The configured one and the powers of two around it, as far as there are so many rows.
+def batch_sizes(configured: int, rows: int, *, doublings: int) -> list[int]:
+    """The configured one and powers of two from a quarter of it on, as far as there are so many rows.
 
-    >>> batch_sizes(1000, 3000)
+    >>> batch_sizes(1000, 3000, doublings=2)
     [256, 512, 1000, 1024, 2048]
     """
     middle = round(math.log2(configured))
-    around = {2**power for power in range(max(middle - 2, 0), middle + 3)}
+    around = {2**power for power in range(max(middle - 2, 0), middle + doublings + 1)}
     return sorted({size for size in around | {configured} if size <= rows} or {rows})
 
 
 def _batch_sizes(
     job: TrainingJob, rows: int, gpus: int, cores: int, seconds: float
 ) -> dict[str, Any]:
+    configured = job.training.batch_size
+    sizes = batch_sizes(configured, rows, doublings=_MOST_DOUBLINGS)
+    always = set(batch_sizes(configured, rows, doublings=_DOUBLINGS))
     results = []
-    sizes = batch_sizes(job.training.batch_size, rows)
     _say(
         f"{'batch size':>12}{'ranks':>8}{'threads each':>14}{'rows/s':>14}{'waiting for data':>18}"
     )
+    for ranks, threads in _processes(gpus, cores):
+        rates: list[float] = []
+        found_here = measure(
+            job, "dataloader", sizes, ranks=ranks, threads=threads, seconds=seconds
+        )
+        with closing(found_here) as measured:
+            for found in measured:
+                where = f"{found['candidate']:>12,}{ranks:>8}{threads:>14}"
+                if "reason" in found:
+                    # Larger ones need more.
+                    _say(f"{where}  not available: {found['reason']}")
+                    break
+                _say(f"{where}{found['rows_per_second']:>14,.0f}{found['waiting']:>18.1%}")
+                rates.append(found["rows_per_second"])
+                results.append({**found, "ranks": ranks, "threads": threads})
+                if found["candidate"] not in always and _gains_no_more(rates):
+                    break
+    best = _best(results)
+    ranks, threads = best["ranks"], best["threads"]
+    _say(
+        f"best for this machine: batch size {best['candidate']:,} and {_number(ranks, 'rank')} of "
+        f"{_number(threads, 'thread')}: {best['rows_per_second']:,.0f} rows/s\n"
+        f"  in the use case: training.batch_size {best['candidate']} (another learning_rate may suit it)\n"
+        f"  in the environment: training.processes {ranks}, and the variable OMP_NUM_THREADS={threads}\n"
+        "  the ranks are the workers here: each reads its rows in a thread of its own, so there is no "
+        "number of loader workers to choose"
+    )
+    return best
+
+
+def _processes(gpus: int, cores: int) -> Iterator[tuple[int, int]]:
+    """Numbers of ranks with numbers of threads."""
     for ranks in _powers(gpus or cores):
         each = max(1, cores // ranks)
         # Small networks may be quicker without others of the same rank to wait for.
-        threads = [each] if gpus else sorted({1, each})
-        plan = {"what": "dataloader", "threads": threads, "batch_sizes": sizes}
-        for found in _measure(job, plan, ranks=ranks, threads=each, seconds=seconds):
-            results.append(found)
-            _say(
-                f"{found['batch_size']:>12,}{found['ranks']:>8}{found['threads']:>14}"
-                f"{found['rows_per_second']:>14,.0f}{found['waiting']:>18.1%}"
-            )
-    best = max(results, key=lambda found: found["rows_per_second"])
-    _say(
-        f"best: {best['rows_per_second']:,.0f} rows/s with training.batch_size {best['batch_size']} in the "
-        f"use case (another learning_rate may suit it), training.processes {best['ranks']} in the "
-        f"environment and OMP_NUM_THREADS={best['threads']}"
-    )
-    return best
+        for threads in [each] if gpus else sorted({1, each}):
+            yield ranks, threads
+
+
+def _gains_no_more(rates: list[float]) -> bool:
+    """Whether the last two brought next to nothing over those before."""
+    return len(rates) > 2 and max(rates[-2:]) < _GAIN * max(rates[:-2])
 
 
 def _precisions(job: TrainingJob, gpus: int, cores: int, seconds: float) -> dict[str, Any]:
-    processes = job.launch.processes if job.launch.processes != "auto" else gpus or 2
+    ranks = job.launch.processes if job.launch.processes != "auto" else gpus or 2
     results = []
     _say(f"{'precision':>12}{'rows/s':>14}{'steps':>8}{'loss':>12}{'difference':>14}")
-    plan = {"what": "precision", "precisions": list(get_args(Precision))}
-    each = max(1, cores // processes)
-    for found in _measure(job, plan, ranks=processes, threads=each, seconds=seconds):
+    threads = max(1, cores // ranks)
+    names = get_args(Precision)
+    for found in measure(job, "precision", names, ranks=ranks, threads=threads, seconds=seconds):
         if "reason" in found:
-            _say(f"{found['precision']:>12}  not available: {found['reason']}")
+            _say(f"{found['candidate']:>12}  not available: {found['reason']}")
             continue
         results.append(found)
         _say(
-            f"{found['precision']:>12}{found['rows_per_second']:>14,.0f}{found['steps']:>8,}"
+            f"{found['candidate']:>12}{found['rows_per_second']:>14,.0f}{found['steps']:>8,}"
             f"{found['loss']:>12.6f}{found['loss'] - results[0]['loss']:>+14.6f}"
         )
-    best = max(results, key=lambda found: found["rows_per_second"])
+    best = _best(results)
     _say(
-        f"best: {best['rows_per_second']:,.0f} rows/s with training.precision {best['precision']} in the "
-        f"use case, on {processes} ranks"
+        f"best for this machine: {best['rows_per_second']:,.0f} rows/s with training.precision "
+        f"{best['candidate']} in the use case, on {_number(ranks, 'rank')} of {_number(threads, 'thread')}"
     )
     return best
 
 
-def _measure(
-    job: TrainingJob, plan: dict[str, Any], *, ranks: int, threads: int, seconds: float
-) -> Iterator[dict[str, Any]]:
-    """Start the ranks and yield what they find, as they find it."""
-    with tempfile.TemporaryDirectory(prefix="pipeline_assets_sweep_") as folder:
-        path = Path(folder) / "plan.json"
-        path.write_text(json.dumps({**plan, "job": job.to_dict(), "seconds": seconds}))
-        environment = os.environ | {
-            "WORLD_SIZE": str(ranks),
-            "LOCAL_WORLD_SIZE": str(ranks),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(_free_port()),
-            "GLOO_SOCKET_IFNAME": "lo",
-            "OMP_NUM_THREADS": str(threads),
-            "TORCH_CPP_LOG_LEVEL": "ERROR",
-        }
-        environment.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", "pipeline_assets.training.sweep_ranks", str(path)],
-                env=environment
-                | {"RANK": str(rank), "LOCAL_RANK": str(rank), SWEEP_PID: str(os.getpid())},
-                stdout=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
-                text=True,
-            )
-            for rank in range(ranks)
-        ]
-        try:
-            for line in processes[0].stdout or ():
-                found = _result(line)
-                if found is None:
-                    continue
-                if "error" in found:
-                    raise TrainingError(found["error"])
-                yield found
-            status = max(abs(process.wait()) for process in processes)
-        finally:
-            for process in processes:
-                process.kill()
-                process.communicate()
-        if status:
-            raise TrainingError(
-                f"a process of the sweep ended with status {status}; what it said is above"
-            )
+def _best(results: list[dict[str, Any]]) -> dict[str, Any]:
+    if not results:
+        raise TrainingError(
+            "nothing could be measured: see above. Where memory is short, a smaller training.batch_size "
+            "in the use case is where the sweep begins"
+        )
+    return max(results, key=lambda found: found["rows_per_second"])
 
 
 def _powers(limit: int) -> list[int]:
@@ -175,10 +166,8 @@ def _powers(limit: int) -> list[int]:
     return sorted({2**power for power in range(limit.bit_length())} | {limit})
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _say(line: str) -> None:
@@ -218,12 +207,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-
-def _result(line: str) -> dict[str, Any] | None:
-    """A line of `sweep_ranks`, or None for what a model of somebody else's has printed."""
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None

@@ -31,7 +31,7 @@ from pipeline_assets.training.parallelize import (
 )
 from pipeline_assets.training.precision import set_precision
 from pipeline_assets.training.preconditions import check_trainable, positive_weight
-from pipeline_assets.training.processes import SWEEP_PID, die_with_parent
+from pipeline_assets.training.processes import OUT_OF_MEMORY, SWEEP_PID, die_with_parent
 from pipeline_assets.training.profile.recorder import NoProfile
 from pipeline_assets.training.step import TrainingStep
 from pipeline_assets.training.tasks import target_scale
@@ -131,49 +131,46 @@ class Candidate:
 
 
 def batch_size_results(
-    job: TrainingJob, ranks: Ranks, threads: list[int], batch_sizes: list[int], seconds: float
+    job: TrainingJob, ranks: Ranks, batch_sizes: list[int], seconds: float
 ) -> Iterator[dict[str, Any]]:
-    """Measure each number of threads with each batch size."""
-    for number in threads:
-        torch.set_num_threads(number)
-        for batch_size in batch_sizes:
-            candidate = Candidate(_with(job, batch_size=batch_size), ranks)
-            rate, _, waiting = candidate.run(candidate.steps_for(seconds))
-            candidate.close()
-            yield {
-                "batch_size": batch_size,
-                "ranks": ranks.world_size,
-                "threads": number,
-                "rows_per_second": rate,
-                "waiting": waiting,
-            }
+    """Measure each batch size."""
+    for batch_size in batch_sizes:
+        candidate = Candidate(_with(job, batch_size=batch_size), ranks)
+        rate, _, waiting = candidate.run(candidate.steps_for(seconds))
+        candidate.close()
+        yield {"candidate": batch_size, "rows_per_second": rate, "waiting": waiting}
 
 
 def precision_results(
-    job: TrainingJob, ranks: Ranks, precisions: list[Precision], seconds: float
+    job: TrainingJob,
+    ranks: Ranks,
+    precisions: list[Precision],
+    seconds: float,
+    steps: int | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Measure each precision over the same steps from the same weights, the first one chooses how many."""
-    first = Candidate(_with(job, precision=precisions[0]), ranks)
-    steps = first.steps_for(seconds)
-    first.close()
     for precision in precisions:
         reason = not_available(precision, ranks)
         if reason is not None:
-            yield {"precision": precision, "reason": reason}
+            yield {"candidate": precision, "reason": reason}
             continue
+        if steps is None:
+            first = Candidate(_with(job, precision=precision), ranks)
+            steps = _WARM_UP + first.steps_for(seconds)
+            first.close()
         candidate = Candidate(_with(job, precision=precision), ranks)
         try:
             candidate.run(_WARM_UP)
-            rate, _, _ = candidate.run(steps)
+            rate, _, _ = candidate.run(steps - _WARM_UP)
         except NotFinite as fault:
-            yield {"precision": precision, "reason": str(fault)}
+            yield {"candidate": precision, "reason": str(fault)}
             continue
         finally:
             candidate.close()
         yield {
-            "precision": precision,
+            "candidate": precision,
             "rows_per_second": rate,
-            "steps": _WARM_UP + steps,
+            "steps": steps,
             "loss": candidate.validation_loss(),
         }
 
@@ -202,27 +199,43 @@ def main(path: str) -> int:
     # Torch has been imported meanwhile: the sweep may be gone already.
     die_with_parent(parent=int(os.environ[SWEEP_PID]))
     plan = json.loads(Path(path).read_text(encoding="utf-8"))
-    job = TrainingJob.from_dict(plan["job"])
+    job, candidates, seconds = (
+        TrainingJob.from_dict(plan["job"]),
+        plan["candidates"],
+        plan["seconds"],
+    )
     torch.use_deterministic_algorithms(job.training.deterministic)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     ranks = join_ranks()
     if plan["what"] == "precision":
-        results = precision_results(job, ranks, plan["precisions"], plan["seconds"])
+        results = precision_results(job, ranks, candidates, seconds, plan["steps"])
     else:
-        results = batch_size_results(
-            job, ranks, plan["threads"], plan["batch_sizes"], plan["seconds"]
-        )
+        results = batch_size_results(job, ranks, candidates, seconds)
     try:
         for result in results:
             _tell(result, ranks)
+            # Whoever fails in the next candidate does so after this one is told.
+            wait_for_all(ranks)
     except (TrainingError, ShardError, NotFinite) as error:
         _tell({"error": str(error)}, ranks)
         if not ranks.leads:
             # Perhaps the only one that sees it.
             sys.stderr.write(f"rank {ranks.rank}: {error}\n")
         return 1
-    wait_for_all(ranks)
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        # By exit status: the other ranks wait in the middle of a step, and no collective reaches them.
+        return OUT_OF_MEMORY
     return 0
+
+
+def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Of torch's allocator on a GPU, of those that libraries call there themselves, or on a CPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    signs = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+    return any(sign in str(error) for sign in signs)
 
 
 def _tell(result: dict[str, Any], ranks: Ranks) -> None:

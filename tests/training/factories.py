@@ -2,9 +2,11 @@
 
 import dataclasses
 import os
+import signal
 import time
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from pipeline_assets.training.config import ModelConfig, TrainingError
@@ -110,3 +112,71 @@ class Undefined(nn.Module):
 
 def undefined(config: ModelConfig) -> nn.Module:
     return Undefined(config)
+
+
+class Greedy(nn.Module):
+    """Asks for more memory than any machine has, for many rows on one rank."""
+
+    def __init__(self, config: ModelConfig, most_rows: int, rank: str) -> None:
+        super().__init__()
+        self.network = mlp.build(config)
+        self.most_rows, self.rank = most_rows, rank
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        if os.environ["RANK"] == self.rank and len(numeric) > self.most_rows:
+            torch.empty(2**50)
+        return self.network(numeric, categorical)
+
+
+def greedy(config: ModelConfig) -> nn.Module:
+    return Greedy(dataclasses.replace(config, options={}), **config.options)
+
+
+class Dying(nn.Module):
+    """Ends one rank in its first forward pass, as the system does when memory runs out."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.network = mlp.build(config)
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        if os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.network(numeric, categorical)
+
+
+def dying(config: ModelConfig) -> nn.Module:
+    return Dying(config)
+
+
+class GreedyInFloat32(nn.Module):
+    """Has memory for half as many digits only."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.network = mlp.build(config)
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        if self.training and not torch.is_autocast_enabled("cpu"):
+            torch.empty(2**50)
+        return self.network(numeric, categorical)
+
+
+def greedy_in_float32(config: ModelConfig) -> nn.Module:
+    return GreedyInFloat32(config)
+
+
+class SlowWithMany(nn.Module):
+    """Takes long for batches of more than 16 rows."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.network = mlp.build(config)
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        time.sleep(1e-3 * len(numeric) if len(numeric) > 16 else 0)
+        return self.network(numeric, categorical)
+
+
+def slow_with_many(config: ModelConfig) -> nn.Module:
+    return SlowWithMany(config)

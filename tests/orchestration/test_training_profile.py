@@ -48,7 +48,7 @@ def test_profile_and_sweep(
         capsys.readouterr()
         assert main(["sweep", "tiny", "--what", "precision", "--seconds", "0.02"]) == 0
         said = capsys.readouterr().out
-        assert "best: " in said and "not available" in said
+        assert "best for this machine: " in said and "not available" in said
         assert sorted(path for path in (tmp_path / "data").rglob("*")) == lake
         assert main(["sweep", "tiny", "--seconds", "0"]) == 2
         assert "--seconds" in capsys.readouterr().err

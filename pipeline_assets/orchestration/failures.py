@@ -5,7 +5,9 @@ from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
+from pipeline_assets.shards.errors import ShardUnreachable
 from pipeline_assets.spec.credentials import without_credentials
+from pipeline_assets.training.config import TrainingInterrupted
 
 MAX_RETRIES = 3
 FIRST_RETRY_SECONDS = 2
@@ -77,7 +79,7 @@ def is_own(error: BaseException) -> bool:
 
 def is_transient(error: BaseException) -> bool:
     """Whether waiting may heal the error: lost connections, time-outs, busy stores; never a full disk."""
-    if isinstance(error, ConnectionError | TimeoutError):
+    if isinstance(error, ConnectionError | TimeoutError | ShardUnreachable | TrainingInterrupted):
         return True
     if isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS:
         return True

@@ -40,7 +40,7 @@ from pipeline_assets.training.config import (
 from pipeline_assets.training.profile.findings import PROFILE_FILE
 from pipeline_assets.training.progress import METRICS_FILE
 from pipeline_assets.training.watchdog import STACKS
-from pipeline_assets.training.worker import ERROR_FILE
+from pipeline_assets.training.worker import reason_of_end
 from pipeline_assets.tuning.settings import with_settings
 
 POOL = "training"
@@ -172,6 +172,7 @@ def launch(context: dg.AssetExecutionContext, job: TrainingJob, path: Path) -> N
 
     Raises:
         TrainingError: with what the rank that failed first had to say.
+        TrainingInterrupted: with the same, where the reason may pass.
     """
     path.write_text(json.dumps(job.to_dict()), encoding="utf-8")
     if job.launch.launcher == "spark":
@@ -188,14 +189,11 @@ def launch(context: dg.AssetExecutionContext, job: TrainingJob, path: Path) -> N
             command=[sys.executable, "-m", "pipeline_assets.training.launch", str(path)],
         )
     except DagsterPipesExecutionError as error:
-        said = Path(job.output) / ERROR_FILE
         # The folder of the run is removed; its log stays.
         for stacks in sorted((Path(job.output) / STACKS).glob("*.txt")):
             context.log.error(f"{stacks.name}\n{stacks.read_text(encoding='utf-8')}")
-        raise TrainingError(
-            said.read_text(encoding="utf-8")
-            if said.exists()
-            else f"the training processes ended without a message ({error}); the run's stderr has their last words"
+        raise reason_of_end(Path(job.output)) or TrainingError(
+            f"the training processes ended without a message ({error}); the run's stderr has their last words"
         ) from None
 
 

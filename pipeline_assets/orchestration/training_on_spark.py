@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_assets.engine.torch_distributor import run_on_executors
-from pipeline_assets.training.config import TrainingError, TrainingJob
+from pipeline_assets.training.config import TrainingError, TrainingInterrupted, TrainingJob
 from pipeline_assets.training.progress import HISTORY_FILE
-from pipeline_assets.training.worker import ERROR_FILE
+from pipeline_assets.training.worker import forget_messages, reason_of_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,15 +29,17 @@ def launch_on_spark(
 
     Raises:
         TrainingError: a rank said why it failed, or none of the attempts ended with a model.
+        TrainingInterrupted: the last attempt failed for a reason that may pass.
         EngineError: the engine is not Apache Spark.
     """
     launch, output = job.launch, Path(job.output)
     if launch.processes == "auto":
         raise TrainingError("training on executors needs a number of `training.processes`")
-    said, finished = output / ERROR_FILE, output / HISTORY_FILE
-    for file in (said, finished):
-        file.unlink(missing_ok=True)
+    finished = output / HISTORY_FILE
+    finished.unlink(missing_ok=True)
+    reason = None
     for attempt in range(launch.max_restarts + 1):
+        forget_messages(output)
         if attempt:
             say(f"the processes ended without a model; restart {attempt} of {launch.max_restarts}")
         run_on_executors(
@@ -49,9 +51,10 @@ def launch_on_spark(
         )
         if finished.exists():
             return
-        if said.exists():
-            raise TrainingError(said.read_text(encoding="utf-8"))
-    raise TrainingError(
+        reason = reason_of_end(output)
+        if reason is not None and not isinstance(reason, TrainingInterrupted):
+            raise reason
+    raise reason or TrainingError(
         f"the training processes on the executors ended without a model, {launch.max_restarts + 1} "
         "time(s); their last words are in the output of this run and in the executors' logs"
     )

@@ -6,7 +6,7 @@ features is `features/`; what a model does with a batch is `training/`. Nothing 
 
 from pipeline_assets.shards.cache import CacheSettings, ShardCache
 from pipeline_assets.shards.composing import PartitionShards, compose_index, refer_to_index
-from pipeline_assets.shards.errors import DamagedShard, ShardError
+from pipeline_assets.shards.errors import DamagedShard, ShardError, ShardUnreachable
 from pipeline_assets.shards.hashing import MISSING, hash_categories
 from pipeline_assets.shards.index import Shard, ShardIndex, load_index
 from pipeline_assets.shards.mapped import Rows
@@ -27,6 +27,7 @@ __all__ = [
     "ShardError",
     "ShardIndex",
     "ShardReader",
+    "ShardUnreachable",
     "ShuffleQuality",
     "Sources",
     "compose_index",

@@ -99,9 +99,10 @@ class ShardCache:
             shard: which.
             source: the folder that its `file` is relative to.
             wait: where another process is downloading it, wait for that; otherwise return None.
-            on_progress: is called after each piece that is downloaded.
+            on_progress: is called after each piece that is downloaded, and while the store is waited for.
 
         Raises:
+            ShardUnreachable: the store does not answer.
             ShardError: it cannot be downloaded, is not what the index says, or the cache cannot be written.
         """
         target = self.path(shard)

@@ -12,6 +12,9 @@ from pipeline_assets.shards.remote import RemoteFolder
 
 PIECE_BYTES = 8 << 20
 """Bytes of one request; an interruption loses no more than this."""
+PATIENCE_SECONDS = 300.0
+"""Time for which a store that does not answer is waited for. Other ranks may be waiting for this one: less
+than what they are given (`timeout_seconds`, 600 by default)."""
 
 
 def complete(
@@ -24,9 +27,10 @@ def complete(
             whole then has the hash of the index. Nobody else may write to it.
         shard: which.
         source: the folder that its `file` is relative to.
-        on_progress: is called after each piece.
+        on_progress: is called after each piece, and while the store is waited for.
 
     Raises:
+        ShardUnreachable: the store does not answer for `PATIENCE_SECONDS`.
         ShardError: the shard cannot be read.
         DamagedShard: it has another size or hash than the index says; the file is emptied.
         OSError: the file cannot be written.
@@ -65,7 +69,8 @@ def _download(
         file.truncate(0)
         start = at = 0
     while at < shard.bytes:
-        piece = source.read(shard.file, at, min(at + PIECE_BYTES, shard.bytes))
+        end = min(at + PIECE_BYTES, shard.bytes)
+        piece = source.read(shard.file, at, end, patience=PATIENCE_SECONDS, on_wait=on_progress)
         if not piece:
             file.truncate(0)
             raise DamagedShard(

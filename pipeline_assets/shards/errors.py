@@ -9,3 +9,7 @@ class ShardError(ErrorWithoutCredentials):
 
 class DamagedShard(ShardError):
     """A shard that is missing, or not what the index says: trying again gives the same."""
+
+
+class ShardUnreachable(ShardError):
+    """The store of the shards does not answer, for a reason that may pass: trying again later may help."""

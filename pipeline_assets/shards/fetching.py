@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from pipeline_assets.shards.cache import ShardCache
+from pipeline_assets.shards.errors import DamagedShard
 from pipeline_assets.shards.index import Shard
 from pipeline_assets.shards.remote import RemoteFolder
 
@@ -23,7 +24,8 @@ class Downloads:
         cache: of this node.
         located: shard number to the shard, its `file` relative to its folder, and that folder.
         verify: hash again what the cache holds already, and download it anew where it is damaged.
-        on_progress: is called, by threads, when a download of this or another process has come further.
+        on_progress: is called, by threads, when a download of this or another process has come further,
+            and while the store is waited for.
 
     Raises:
         ShardError: the cache has no room for them, or cannot be written.
@@ -52,19 +54,22 @@ class Downloads:
     def begin(self, numbers: Iterable[int]) -> None:
         """Start downloading these shards, in this order, before those that were asked for earlier."""
         with self._lock:
-            wanted = [number for number in numbers if number in self._located]
-            for number in wanted:
-                if number not in self._paths:
-                    self._paths[number] = Future()
-                    self._queue.append(number)
-            rank = {number: at for at, number in enumerate(wanted)}
-            self._queue = deque(sorted(self._queue, key=lambda n: rank.get(n, len(rank))))
-            self._threads = [thread for thread in self._threads if thread.is_alive()]
-            for _ in range(min(THREADS, len(self._queue)) - len(self._threads)):
-                # A daemon: the end of the program does not wait for downloads, the next one resumes them.
-                thread = threading.Thread(target=self._work, name="downloads", daemon=True)
-                self._threads.append(thread)
-                thread.start()
+            self._begin(numbers)
+
+    def _begin(self, numbers: Iterable[int]) -> None:
+        wanted = [number for number in numbers if number in self._located]
+        for number in wanted:
+            if number not in self._paths:
+                self._paths[number] = Future()
+                self._queue.append(number)
+        rank = {number: at for at, number in enumerate(wanted)}
+        self._queue = deque(sorted(self._queue, key=lambda n: rank.get(n, len(rank))))
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        for _ in range(min(THREADS, len(self._queue)) - len(self._threads)):
+            # A daemon: the end of the program does not wait for downloads, the next one resumes them.
+            thread = threading.Thread(target=self._work, name="downloads", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def has(self, number: int) -> bool:
         """Whether a shard is on this machine."""
@@ -74,8 +79,10 @@ class Downloads:
 
     def path(self, number: int) -> Path:
         """Return where a shard is; wait for it if need be. Raises what its download raised."""
-        self.begin([number])
-        return self._paths[number].result()
+        with self._lock:
+            self._begin([number])
+            future = self._paths[number]
+        return future.result()
 
     def _work(self) -> None:
         seen: dict[int, int] = {}
@@ -90,7 +97,12 @@ class Downloads:
             try:
                 path = self._cache.fetch(shard, folder, wait=False, on_progress=self._on_progress)
             except Exception as error:  # noqa: BLE001 whoever waits for the path raises it
-                self._paths[number].set_exception(error)
+                with self._lock:
+                    future = self._paths[number]
+                    if not isinstance(error, DamagedShard):
+                        # Whoever needs it later has it tried again: by then the reason may have passed.
+                        del self._paths[number]
+                future.set_exception(error)
                 continue
             if path is not None:
                 self._paths[number].set_result(path)

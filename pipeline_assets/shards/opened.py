@@ -25,7 +25,7 @@ class OpenShards:
         sources: where files are that are not in the folder.
         verify: hash all files that are there.
         cache: instead of the one that the sources name.
-        on_progress: is called, by threads, when a download has come further.
+        on_progress: is called, by threads, when a download has come further, and while the store is waited for.
 
     Raises:
         ShardError: a file is missing, damaged or of another size; the cache has no room.

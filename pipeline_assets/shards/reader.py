@@ -52,8 +52,8 @@ class ShardReader:
         window_rows: rows shuffled together, in memory twice.
         cache: for shards at a URI; `ShardCache()`, or the one named beside the index, by default.
         storage_options: of fsspec, for a folder at a URI.
-        on_progress: is called, by threads, when a download has come further: whoever waits for a batch is
-            not stuck.
+        on_progress: is called, by threads, when a download has come further, and while the store is
+            waited for: whoever waits for a batch is not stuck.
 
     Raises:
         ShardError: no index, no rows, a file missing or of another size (it is named); the cache has no

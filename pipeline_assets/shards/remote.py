@@ -5,23 +5,28 @@ imported when the first remote file is read.
 """
 
 import errno
+import logging
 import random
 import time
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline_assets.shards.errors import DamagedShard, ShardError
+from pipeline_assets.credentials import without_credentials
+from pipeline_assets.shards.errors import DamagedShard, ShardError, ShardUnreachable
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 T = TypeVar("T")
 
-ATTEMPTS = 6
-"""Attempts for a read that fails for a reason that may pass."""
+PATIENCE_SECONDS = 6.0
+"""Time from the first failure for which a read is tried again where the reason may pass."""
 FIRST_PAUSE_SECONDS = 0.2
 """Pause after the first failure; each next one is twice as long, all are varied by half."""
+_LONGEST_PAUSE_SECONDS = 15.0
+_WORTH_SAYING_SECONDS = 2.0
+_SIGN_SECONDS = 1.0
 
 # Errors of botocore and aiohttp that are no OSError, by name: neither package is imported here.
 _PASSING = {
@@ -35,6 +40,7 @@ _PASSING = {
 }
 _LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 _LASTING_NUMBERS = {errno.EINVAL, errno.ENOSYS, errno.EPERM, getattr(errno, "EREMCHG", 78)}
+_logger = logging.getLogger(__name__)
 
 
 def is_remote(place: str) -> bool:
@@ -58,16 +64,35 @@ class RemoteFolder:
         """The URI of a file in this folder."""
         return f"{self.uri}/{file}"
 
-    def read(self, file: str, start: int | None = None, end: int | None = None) -> bytes:
+    def read(
+        self,
+        file: str,
+        start: int | None = None,
+        end: int | None = None,
+        *,
+        patience: float | None = None,
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> bytes:
         """Return the bytes [start, end) of a file, all by default.
 
+        Args:
+            file: relative to this folder.
+            start: first byte.
+            end: byte after the last.
+            patience: seconds from the first failure for which it is tried again where the reason may
+                pass; `PATIENCE_SECONDS` by default.
+            on_wait: is called about once a second meanwhile.
+
         Raises:
+            ShardUnreachable: it could not be read in that time, for a reason that may pass.
             ShardError: it is not there, cannot be read, or the file system's package is not installed.
         """
         path = self.path(file)
         return _persistently(
             lambda: bytes(self._fs.cat_file(self._fs._strip_protocol(path), start=start, end=end)),  # pyright: ignore[reportArgumentType]
             path,
+            PATIENCE_SECONDS if patience is None else patience,
+            on_wait,
         )
 
     @cached_property
@@ -85,9 +110,11 @@ class RemoteFolder:
             raise ShardError(f"there is no file system for shards at {self.uri}: {error}") from None
 
 
-def _persistently(read: Callable[[], T], path: str) -> T:
+def _persistently(
+    read: Callable[[], T], path: str, patience: float, on_wait: Callable[[], None]
+) -> T:
     """Read, again after a pause where the reason of a failure may pass."""
-    attempt = 0
+    attempt, deadline, pause = 0, float("inf"), FIRST_PAUSE_SECONDS
     while True:
         attempt += 1
         try:
@@ -95,15 +122,33 @@ def _persistently(read: Callable[[], T], path: str) -> T:
         except ShardError:
             raise
         except Exception as error:
-            if attempt == ATTEMPTS or not _may_pass(error):
-                tried = f" after {attempt} attempts" if attempt > 1 else ""
-                message = f"cannot read {path}{tried}: {_reason(error)}"
-                # File systems quote parts of a URI that are no URI themselves.
-                user, at, _ = path.partition("://")[2].partition("/")[0].rpartition("@")
+            passing = _may_pass(error)
+            deadline = min(deadline, time.monotonic() + patience)
+            waits = pause * random.uniform(0.5, 1.5)
+            late = time.monotonic() + waits > deadline
+            tried = f" after {attempt} attempts" if attempt > 1 else ""
+            message = f"cannot read {path}{tried}: {_reason(error)}"
+            # File systems quote parts of a URI that are no URI themselves.
+            user, at, _ = path.partition("://")[2].partition("/")[0].rpartition("@")
+            message = message.replace(user, "…") if at else message
+            if late or not passing:
                 kind = DamagedShard if isinstance(error, FileNotFoundError) else ShardError
-                raise kind(message.replace(user, "…") if at else message) from error
-        pause = FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)
-        time.sleep(pause * random.uniform(0.5, 1.5))
+                raise (ShardUnreachable if passing else kind)(message) from error
+        if waits >= _WORTH_SAYING_SECONDS:
+            left = deadline - time.monotonic()
+            _logger.warning(
+                "%s; trying again for up to %.0f seconds", without_credentials(message), left
+            )
+        _wait(waits, on_wait)
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+def _wait(seconds: float, on_wait: Callable[[], None]) -> None:
+    """Sleep, in pieces, with a sign of life before each."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        on_wait()
+        time.sleep(min(left, _SIGN_SECONDS))
 
 
 def _may_pass(error: Exception) -> bool:

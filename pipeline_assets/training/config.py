@@ -20,6 +20,10 @@ class TrainingError(Exception):
     """Training cannot start or go on; the message says why and what to do. Never retried blindly."""
 
 
+class TrainingInterrupted(TrainingError):
+    """Training ended for a reason that may pass: run again, it goes on from the last checkpoint."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class NumericFeature:
     """Training statistics of a numeric feature. None (or NaN) where no training row has a value."""

@@ -25,7 +25,12 @@ from pipeline_assets.training.config import TrainingError, TrainingJob
 from pipeline_assets.training.heartbeat import FOLDER
 from pipeline_assets.training.processes import die_with_parent
 from pipeline_assets.training.watchdog import Watchdog
-from pipeline_assets.training.worker import ERROR_FILE, leave_message
+from pipeline_assets.training.worker import (
+    ERROR_FILE,
+    forget_messages,
+    leave_message,
+    reason_of_end,
+)
 
 GRACE_SECONDS = 10.0
 
@@ -35,16 +40,18 @@ def launch(job_path: str | Path) -> int:
 
     Raises:
         TrainingError: the job file is unusable, a rank said why it failed, or the ranks hang.
+        TrainingInterrupted: a rank failed for a reason that may pass.
     """
     job = TrainingJob.load(job_path)
     error_file = Path(job.output) / ERROR_FILE
-    error_file.unlink(missing_ok=True)
+    forget_messages(error_file.parent)
     with tempfile.TemporaryDirectory(prefix="pipeline_assets_heartbeats_") as heartbeats:
         watchdog = Watchdog(Path(heartbeats), Path(job.output), job.launch.timeout_seconds)
         status = _run(job_path, heartbeats, watchdog, error_file)
-    if status == 1 and error_file.exists():
-        # The file stays beside the output, for whoever started this process.
-        raise TrainingError(error_file.read_text(encoding="utf-8"))
+    # The files stay beside the output, for whoever started this process.
+    reason = reason_of_end(error_file.parent) if status == 1 else None
+    if reason is not None:
+        raise reason
     return status
 
 

@@ -5,11 +5,15 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from pipeline_assets.training.config import TrainingError, TrainingJob
+from pipeline_assets.training.config import TrainingError, TrainingInterrupted, TrainingJob
+from pipeline_assets.training.files import write_atomically
 from pipeline_assets.training.heartbeat import FOLDER, Heartbeat
 from pipeline_assets.training.processes import die_with_parent
 
 ERROR_FILE = "error.txt"
+"""In the output: why a rank has failed, where running again would give the same."""
+INTERRUPTION_FILE = "interruption.txt"
+"""In the output: why a rank has failed, where running again may help."""
 AGENT_PID = "PIPELINE_AGENT_PID"
 _LATER_SECONDS = 60.0
 
@@ -29,10 +33,15 @@ def main(job_path: str) -> int:
         # A restart heals what has killed a rank, not what a rank has given as its reason.
         return 1
     heartbeat = Heartbeat(os.environ.get(FOLDER), int(os.environ.get("RANK", "0")))
-    from pipeline_assets.shards.index import ShardError
+    from pipeline_assets.shards.errors import ShardError, ShardUnreachable
 
     try:
         train(job, heartbeat)
+    except ShardUnreachable as error:
+        said.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(said.with_name(INTERRUPTION_FILE), str(error).encode())
+        sys.stderr.write(f"training rank {os.environ.get('RANK', '0')} ended: {error}\n")
+        return 1
     except (TrainingError, ShardError) as error:
         leave_message(said, str(error))
         return 1
@@ -81,6 +90,24 @@ def train(job: TrainingJob, heartbeat: Heartbeat | None = None) -> None:
             f"{ranks.world_size} x {ranks.device.type}, {torch.get_num_threads()} threads each"
         )
         trainer.run()
+
+
+def forget_messages(output: Path) -> None:
+    """Remove what the ranks of an earlier run have said of their end."""
+    for name in (ERROR_FILE, INTERRUPTION_FILE):
+        (output / name).unlink(missing_ok=True)
+
+
+def reason_of_end(output: Path) -> TrainingError | None:
+    """What a rank gave as the reason of its failure; None where none did.
+
+    Args:
+        output: the job's folder for the model.
+    """
+    for name, kind in ((ERROR_FILE, TrainingError), (INTERRUPTION_FILE, TrainingInterrupted)):
+        if (output / name).exists():
+            return kind((output / name).read_text(encoding="utf-8"))
+    return None
 
 
 def leave_message(path: Path, text: str) -> None:

@@ -12,7 +12,9 @@ from pipeline_assets.orchestration import failures
 from pipeline_assets.orchestration.failures import is_transient, raise_for_dagster
 from pipeline_assets.orchestration.metadata import check_name
 from pipeline_assets.orchestration.stage import StageRun
+from pipeline_assets.shards import ShardUnreachable
 from pipeline_assets.spec import Column, Contract
+from pipeline_assets.training.config import TrainingError, TrainingInterrupted
 from tests.orchestration.conftest import Project, failure_text
 from tests.orchestration.tiny_use_case import ENVIRONMENT, at_home, write_project
 
@@ -27,6 +29,9 @@ def test_the_cause_decides_whether_an_error_is_transient() -> None:
     assert is_transient(wrapped(TimeoutError()))
     assert not is_transient(wrapped(OSError(28, "No space left on device")))
     assert not is_transient(LakeError("cannot write"))
+    assert is_transient(TrainingInterrupted("the store of the shards does not answer"))
+    assert is_transient(ShardUnreachable("the store of the shards does not answer"))
+    assert not is_transient(TrainingError("the train split has no rows"))
 
 
 def test_what_cannot_be_discarded_does_not_hide_the_error(

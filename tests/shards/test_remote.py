@@ -20,6 +20,7 @@ from pipeline_assets.shards import (
     ShardCache,
     ShardError,
     ShardReader,
+    ShardUnreachable,
     compose_index,
     download,
     fetching,
@@ -172,6 +173,48 @@ def test_what_passes_is_tried_again(
     assert next(failures, None) is None
 
 
+def test_an_outage_is_waited_out(
+    make_shards: MakeShards,
+    s3: S3Server,
+    cache: ShardCache,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(remote, "_WORTH_SAYING_SECONDS", 0.02)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    uri = upload(s3, make_shards(50))
+    asked: list[float] = []
+    heard: list[float] = []
+
+    def outage(request: Request) -> int | None:
+        if not request.range:
+            return None
+        asked.append(time.monotonic())
+        return 500 if len(asked) < 10 else None
+
+    s3.before = outage
+    on_progress: Callable[[], None] = lambda: heard.append(time.monotonic())  # noqa: E731
+    reader = ShardReader(uri, "train", cache=cache, on_progress=on_progress)
+    assert reader.arrays().row_id.shape == (50,)
+    assert [moment for moment in heard if asked[0] < moment < asked[-1]]
+    assert "trying again for up to" in caplog.text
+
+
+def test_what_could_not_be_read_ahead_is_asked_for_again_when_it_is_needed(
+    make_shards: MakeShards, s3: S3Server, cache: ShardCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "PATIENCE_SECONDS", 0.001)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    folder = make_shards(40, 40)
+    uri = upload(s3, folder)
+    reader = ShardReader(uri, "train", cache=cache)
+    s3.before = lambda request: 500 if request.range else None
+    with pytest.raises(ShardUnreachable, match=r"cannot read s3://.*shard-0000\d"):
+        order(reader)
+    s3.before = lambda request: None
+    assert order(reader) == order(ShardReader(folder, "train"))
+
+
 def test_what_does_not_pass_is_one_sentence_at_once(
     make_shards: MakeShards, s3: S3Server, cache: ShardCache
 ) -> None:
@@ -192,7 +235,7 @@ def test_what_does_not_pass_is_one_sentence_at_once(
 
 @pytest.mark.parametrize("uri", ["s3://shop:hush@bucket/x", "http://shop:hush@127.0.0.1:9/x"])
 def test_credentials_are_not_shown(uri: str, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "ATTEMPTS", 2)
+    monkeypatch.setattr(remote, "PATIENCE_SECONDS", 0.001)
     with pytest.raises(ShardError, match=r"cannot read \w+://…@") as raised:
         load_index(uri)
     assert "hush" not in str(raised.value)

@@ -1,6 +1,7 @@
 """Training on shards at a URI, on a real S3 server on this machine."""
 
 import dataclasses
+import json
 import subprocess
 import uuid
 from collections.abc import Callable
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.shards import download, load_index
-from pipeline_assets.training.config import TrainingJob
+from pipeline_assets.training import worker
+from pipeline_assets.training.config import TrainingInterrupted, TrainingJob
 from pipeline_assets.training.damaged_shards import find_damaged
 from pipeline_assets.training.heartbeat import Heartbeat, read_positions
 from pipeline_assets.training.parallelize import join_ranks
@@ -41,6 +43,29 @@ def test_weights_are_those_of_local_shards(
     assert weights[0] == weights[1]
     # Two ranks, two splits of two shards; the test split is nobody's.
     assert len(s3.downloads()) == 4
+
+
+def test_an_outage_of_the_store_does_not_end_the_training_for_good(
+    make_job: Callable[..., TrainingJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINE_SHARD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr(download, "PATIENCE_SECONDS", 0.001)
+    local = make_job(max_epochs=1)
+    output = Path(local.output)
+    with s3_server() as s3:
+        uri = s3.upload(Path(local.shards), uuid.uuid4().hex)
+        path = tmp_path / "job.json"
+        path.write_text(json.dumps(dataclasses.replace(local, shards=uri).to_dict()))
+        s3.before = lambda request: 500 if request.range else None
+        assert worker.main(str(path)) == 1
+        reason = worker.reason_of_end(output)
+        assert isinstance(reason, TrainingInterrupted) and "cannot read s3://" in str(reason)
+        # As the agent starts it again.
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+        s3.before = lambda request: None
+        assert worker.main(str(path)) == 0
+    assert (output / "model.safetensors").exists()
 
 
 def test_a_rank_is_alive_while_it_downloads_what_it_verifies(

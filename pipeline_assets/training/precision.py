@@ -1,10 +1,11 @@
 """The number formats of a training step: autocast, TF32, loss scaling. Weights are float32 throughout.
 
-Validation, and every use of the finished model, computes in float32 (on a GPU with `tf32` in that): the
-epoch is chosen by what is served.
+Validation, and every use of the finished model, computes in float32: the epoch is chosen by what is
+served.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -30,7 +31,11 @@ class MixedPrecision:
     def __init__(self, precision: Precision, device: torch.device) -> None:
         self._device = device.type
         self._dtype = _AUTOCAST.get(precision)
-        self._scaler = torch.amp.GradScaler(self._device, enabled=precision == "float16")
+        self._scales = precision == "float16"
+        self._scaler = self._new_scaler()
+
+    def _new_scaler(self) -> torch.amp.GradScaler:
+        return torch.amp.GradScaler(self._device, enabled=self._scales)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Context of the forward pass."""
@@ -52,17 +57,20 @@ class MixedPrecision:
         self._scaler.step(optimizer)
         self._scaler.update()
 
-    @property
-    def scales(self) -> bool:
-        """Whether an overflow may be the scale's doing: it is above 1 and can still be lowered."""
-        return self._scaler.is_enabled() and self._scaler.get_scale() > 1
+    def scale(self) -> Tensor | None:
+        """Factor of the losses in the last backward pass, f32 [], on the device; None without scaling."""
+        if not self._scales:
+            return None
+        return self._scaler.scale(torch.ones((), device=self._device))
 
     def state(self) -> dict[str, float]:
         """What a checkpoint keeps; empty without loss scaling."""
         return self._scaler.state_dict()
 
     def restore(self, state: dict[str, float]) -> None:
-        """Go on from `state`'s answer."""
+        """Go on from `state`'s answer, also where the last step was broken off before its update."""
+        # A scaler remembers what it has unscaled until the update; loading a state does not change that.
+        self._scaler = self._new_scaler()
         if state:
             self._scaler.load_state_dict(state)
 
@@ -88,3 +96,14 @@ def set_precision(precision: Precision, device: torch.device) -> str | None:
     # by this one, gets an error (seen with torch 2.13).
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     return None
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """While predictions are made in a training: no TF32, whatever the training computes in."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

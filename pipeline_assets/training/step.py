@@ -3,18 +3,13 @@
 import torch
 from torch import Tensor, nn
 
-from pipeline_assets.shards.reader import Batch
 from pipeline_assets.training.config import TrainingJob
+from pipeline_assets.training.device_batches import DeviceBatch
 from pipeline_assets.training.losses import RowLosses
 from pipeline_assets.training.models.layers import set_row_keys
-from pipeline_assets.training.not_finite import not_finite
+from pipeline_assets.training.not_finite import FiniteChecks
 from pipeline_assets.training.optimizer import build_optimizer
-from pipeline_assets.training.parallelize import (
-    ParallelNetwork,
-    Ranks,
-    clip_gradients,
-    sum_over_ranks,
-)
+from pipeline_assets.training.parallelize import ParallelNetwork, Ranks, clip_gradients
 from pipeline_assets.training.precision import MixedPrecision
 from pipeline_assets.training.profile.recorder import NoProfile
 from pipeline_assets.training.seeding import seed_generators
@@ -50,8 +45,9 @@ class TrainingStep:
             network, self._config.learning_rate, self._config.weight_decay
         )
         self.precision = MixedPrecision(self._config.precision, ranks.device)
+        self._checks = FiniteChecks(ranks)
 
-    def update(self, batch: Batch, *, epoch: int, step: int, rate: float) -> Tensor:
+    def update(self, batch: DeviceBatch, *, epoch: int, step: int, rate: float) -> Tensor:
         """Update the weights; return this rank's sum of row losses, f64.
 
         Args:
@@ -61,7 +57,8 @@ class TrainingStep:
             rate: learning rate.
 
         Raises:
-            NotFinite: on all ranks, before the update.
+            NotFinite: on all ranks, before the update; on GPUs after the update of the next step, or by
+                `settle`.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -72,23 +69,33 @@ class TrainingStep:
         with self._profile.span("optimiser"):
             self.precision.unscale(self.optimizer)
             norm = clip_gradients(self._network, self._config.gradient_clip)
-            # The norm is that of the mean over ranks: all see a fault in the same step, before the update.
-            if not torch.isfinite(norm) and not self._scale_is_to_blame(losses):
-                raise not_finite(batch, epoch, losses, self._ranks)
+            scale = self.precision.scale()
+            self._checks.add(batch, epoch, losses, norm, scale)
             self.precision.step(self.optimizer)
+            self._checks.look_back()
         return losses.sum(dtype=torch.float64)
 
-    def _backward(self, batch: Batch, step: int) -> Tensor:
+    def settle(self) -> None:
+        """Be sure of all steps so far; before anything is made of weights or losses.
+
+        Raises:
+            NotFinite: on all ranks.
+        """
+        self._checks.settle()
+
+    def restore(self, loss_scale: dict[str, float]) -> None:
+        """Go on from an earlier state, after network and optimiser were set to it."""
+        self._checks.forget()
+        self.precision.restore(loss_scale)
+
+    def _backward(self, batch: DeviceBatch, step: int) -> Tensor:
         """Compute the gradients, micro-batch by micro-batch; return the losses of rows, f32 [n]."""
-        with self._profile.span("data"):
-            columns = [
-                torch.from_numpy(array).to(self._ranks.device, non_blocking=True)
-                for array in batch.rows
-            ]
         parts = self._config.gradient_accumulation
         full = batch.global_rows == self._config.batch_size
         found = []
-        for at, micro_batch in enumerate(zip(*(column.tensor_split(parts) for column in columns))):
+        for at, micro_batch in enumerate(
+            zip(*(column.tensor_split(parts) for column in batch.columns))
+        ):
             numeric, categorical, label, row_id = micro_batch
             set_row_keys(self._network, row_id, step, self._seed)
             with self.parallel.synchronised(at + 1 == parts):
@@ -97,16 +104,12 @@ class TrainingStep:
                         output = self.parallel.forward(numeric, categorical, full=full)
                     losses = self._losses(output, label)
                     # Ranks may hold unequal parts: sums over rows, divided by the rows of all, are right
-                    # for any partition; the factor undoes the mean over ranks.
-                    loss = losses.sum() * (self._ranks.world_size / batch.global_rows)
+                    # for any partition; the factor undoes the mean over ranks. It is NaN where a loss is not
+                    # finite: then the gradients are, too, and the norm that all ranks see.
+                    total = losses.sum()
+                    factor = total.detach() * 0 + self._ranks.world_size / batch.global_rows
+                    loss = total * factor
                 with self._profile.span("backward"):
                     self.precision.backward(loss)
             found.append(losses.detach())
         return torch.cat(found) if parts > 1 else found[0]
-
-    def _scale_is_to_blame(self, losses: Tensor) -> bool:
-        """Whether all losses are finite and a lower scale may mend the gradients."""
-        if not self.precision.scales:
-            return False
-        faulty = (~torch.isfinite(losses)).sum()
-        return int(sum_over_ranks(faulty, self._ranks)) == 0

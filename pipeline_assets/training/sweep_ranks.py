@@ -19,6 +19,7 @@ import torch
 from pipeline_assets.shards.index import ShardError
 from pipeline_assets.shards.reader import Batch, ShardReader
 from pipeline_assets.training.config import Precision, TrainingError, TrainingJob
+from pipeline_assets.training.device_batches import device_batches
 from pipeline_assets.training.losses import RowLosses
 from pipeline_assets.training.model import BATCH_ROWS, build_network
 from pipeline_assets.training.not_finite import NotFinite
@@ -66,7 +67,7 @@ class Candidate:
             target=target_scale(job.model, train),
         ).to(ranks.device)
         self._step = TrainingStep(job, ranks, network, self._losses, NoProfile())
-        self._batches = self._endless(train)
+        self._batches = device_batches(self._endless(train), ranks.device)
         self._done = 0
         self._step.parallel.train()
 
@@ -98,6 +99,7 @@ class Candidate:
             )
             self._done += 1
             rows += batch.global_rows
+        self._step.settle()
         if self._ranks.device.type == "cuda":
             torch.cuda.synchronize(self._ranks.device)
         own = [[time.perf_counter() - started, waited]]

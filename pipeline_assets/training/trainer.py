@@ -14,6 +14,7 @@ from pipeline_assets.training.checkpoint import TrainingState, snapshot
 from pipeline_assets.training.checkpoint_writer import Cadence, CheckpointWriter
 from pipeline_assets.training.config import TrainingError, TrainingJob
 from pipeline_assets.training.damaged_shards import find_damaged
+from pipeline_assets.training.device_batches import device_batches
 from pipeline_assets.training.epoch_sums import EpochSums
 from pipeline_assets.training.gpu_report import GpuReport
 from pipeline_assets.training.heartbeat import Heartbeat
@@ -22,7 +23,7 @@ from pipeline_assets.training.metrics import is_better, validation_scores
 from pipeline_assets.training.model import TabularModel, build_network, save_model
 from pipeline_assets.training.not_finite import NotFinite
 from pipeline_assets.training.parallelize import Ranks, wait_for_all, whole
-from pipeline_assets.training.precision import set_precision
+from pipeline_assets.training.precision import full_float32, set_precision
 from pipeline_assets.training.preconditions import check_trainable, positive_weight
 from pipeline_assets.training.profile.recorder import profile_of
 from pipeline_assets.training.progress import Progress
@@ -107,7 +108,7 @@ class Trainer:
         found = resume(folder, fingerprint, *parts)
         if found is not None:
             self.state, self.best = found
-            self.step.precision.restore(self.state.loss_scale)
+            self.step.restore(self.state.loss_scale)
         elif self.config.on_not_finite == "reload":
             self._checkpoint()
 
@@ -117,7 +118,7 @@ class Trainer:
         folder = Path(self.job.checkpoints)
         parts = self.network, self.step.optimizer, self.ranks, self.progress
         self.state, self.best = go_back(fault, self.config, self.state, folder, *parts)
-        self.step.precision.restore(self.state.loss_scale)
+        self.step.restore(self.state.loss_scale)
         self.cadence = Cadence(self.config.checkpoint_seconds, self.ranks)
         # A resume from an older one would forget this reload.
         self._checkpoint()
@@ -134,18 +135,20 @@ class Trainer:
             world_size=self.ranks.world_size,
             start_batch=done,
         )
-        for batch in self.profile.batches(batches):
+        for batch in self.profile.batches(device_batches(batches, self.ranks.device)):
             self.heartbeat.batch(epoch + 1, batch.index)
             step = self.state.position
             loss = self.step.update(
                 batch, epoch=epoch + 1, step=step, rate=self._learning_rate(step)
             )
-            sums.add(loss, batch.rows.row_id)
+            sums.add(loss, batch.host.row_id)
             self.state.position += 1
             self.progress.advance(batch.global_rows)
             if batch.index + 1 < self.batches and self._is_due():
+                self.step.settle()
                 sums.store(self.state)
                 self._checkpoint()
+        self.step.settle()
         with self.profile.span("communication"):
             sums.store(self.state)
         if self.gpu is not None:
@@ -174,18 +177,26 @@ class Trainer:
         """Score the validation split."""
         epoch = self.state.position // self.batches
         self.step.parallel.train(False)
-        label, predicted = validation_predictions(
-            self.model,
-            self.validation,
-            self.ranks,
-            in_step=self.step.parallel.is_sharded,
-            on_block=lambda: self.heartbeat.validating(epoch),
-        )
+        with full_float32():
+            label, predicted = validation_predictions(
+                self.model,
+                self.validation,
+                self.ranks,
+                in_step=self.step.parallel.is_sharded,
+                on_block=lambda: self.heartbeat.validating(epoch),
+            )
         return validation_scores(label, predicted, self.job.model)
 
     def _judge(self, epoch: int, scores: dict[str, float], validation_seconds: float) -> None:
         """Note the epoch, keep the best weights, decide whether to stop, checkpoint."""
         state, monitor = self.state, self.config.monitor
+        train_loss = math.fsum(state.epoch_losses) / self.train.rows
+        if not math.isfinite(train_loss):
+            raise TrainingError(
+                f"the training loss of epoch {epoch + 1} is {train_loss}, and the gradients did not show it: "
+                "the network or its backward pass replaces values that are not finite. Let it pass them on, so "
+                "that batch and rows can be named"
+            )
         undefined = [name for name, score in scores.items() if not math.isfinite(score)]
         if undefined:
             raise TrainingError(
@@ -202,7 +213,7 @@ class Trainer:
         state.history.append(
             {
                 "epoch": epoch + 1,
-                "train_loss": math.fsum(state.epoch_losses) / self.train.rows,
+                "train_loss": train_loss,
                 **{f"validation_{name}": score for name, score in scores.items()},
                 "learning_rate": self._learning_rate(state.position - 1),
                 "best": best,

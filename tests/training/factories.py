@@ -180,3 +180,30 @@ class SlowWithMany(nn.Module):
 
 def slow_with_many(config: ModelConfig) -> nn.Module:
     return SlowWithMany(config)
+
+
+class InfiniteRow(nn.Module):
+    """Gives rows above a limit an infinite logit, whose gradient is finite, or that of all is kept so.
+
+    Args:
+        config: of the network beneath.
+        above: limit of the first number.
+        hide: let no gradient show it.
+    """
+
+    def __init__(self, config: ModelConfig, above: float, hide: bool) -> None:
+        super().__init__()
+        self.network = mlp.build(config)
+        self.above, self.hide = above, hide
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        logits = self.network(numeric, categorical)
+        if not self.training:
+            return logits
+        if self.hide:
+            logits.register_hook(torch.nan_to_num)
+        return logits + torch.where(numeric[:, 0] > self.above, torch.inf, 0.0)
+
+
+def infinite_row(config: ModelConfig) -> nn.Module:
+    return InfiniteRow(dataclasses.replace(config, options={}), **config.options)

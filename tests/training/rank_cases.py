@@ -2,8 +2,9 @@
 
 First of all it checks, without jobs, that an overflow on one rank is seen by all.
 
-`jobs.json` is a list of `{job, stop_after}`: with `stop_after` a training ends like a killed one when so
-many epochs are done, and its job comes again later in the list.
+`jobs.json` is a list of `{job, stop_after, fails}`: with `stop_after` a training ends like a killed one when
+so many epochs are done, and its job comes again later in the list; with `fails` it ends on all ranks by an
+error that has this text in it.
 """
 
 import json
@@ -16,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from pipeline_assets.training.config import TrainingConfig, TrainingJob
+from pipeline_assets.training.config import TrainingConfig, TrainingError, TrainingJob
 from pipeline_assets.training.heartbeat import Heartbeat
 from pipeline_assets.training.parallelize import (
     ParallelNetwork,
@@ -106,6 +107,10 @@ def main(path: str) -> None:
                 Trainer(job, ranks, progress, Heartbeat()).run()
             except Stopped:
                 continue
+            except TrainingError as error:
+                assert case["fails"] and case["fails"] in str(error), error
+                continue
+            assert not case["fails"], case["fails"]
 
 
 if __name__ == "__main__":

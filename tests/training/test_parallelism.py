@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from pipeline_assets.shards import ShardReader
 from pipeline_assets.training.config import TrainingConfig, TrainingError, TrainingJob
 from pipeline_assets.training.parallelize import SHARDED_ALONE, check_parallelism
 from pipeline_assets.training.worker import train
@@ -24,9 +25,14 @@ TOLERANCE = 2e-6
 """Of weights between ways of summing the same gradients, in float32."""
 
 
-def train_on_two_ranks(folder: Path, cases: list[tuple[TrainingJob, int | None]]) -> str:
-    """Train the jobs in order; return what they said."""
-    listed = [{"job": job.to_dict(), "stop_after": stop} for job, stop in cases]
+def train_on_two_ranks(
+    folder: Path,
+    cases: list[tuple[TrainingJob, int | None]],
+    failing: list[tuple[TrainingJob, str]],
+) -> str:
+    """Train the jobs in order, those that fail last; return what they said."""
+    listed = [{"job": job.to_dict(), "stop_after": stop, "fails": None} for job, stop in cases]
+    listed += [{"job": job.to_dict(), "stop_after": None, "fails": text} for job, text in failing]
     (folder / "jobs.json").write_text(json.dumps(listed))
     done = subprocess.run(
         [
@@ -97,7 +103,18 @@ def test_ways_over_ranks_give_the_same_weights(  # type: ignore[no-untyped-def]
     )
     cases: list[tuple[TrainingJob, int | None]] = [(one, None) for one in jobs.values()]
     cases += [(stopped, 2), (moved, 2), (stopped, None)]  # the second epoch has no checkpoint
-    said = train_on_two_ranks(tmp_path, cases)
+    rows = ShardReader(jobs["mlp", "ddp"].shards, "train").arrays()
+    last, largest = np.argsort(rows.numeric[:, 0])[-2:]
+    # The ranks' own folder is on their path.
+    infinite = {
+        "factory": "factories:infinite_row",
+        "options": {"above": float(rows.numeric[last, 0]), "hide": False},
+    }
+    failing = [
+        (job(**infinite, **ways[way]), f"worst rows: row_id {rows.row_id[largest]} (loss ")
+        for way in ("ddp", "fsdp in parts")
+    ]
+    said = train_on_two_ranks(tmp_path, cases, failing)
 
     for (model, way), one in jobs.items():
         if model != "half":

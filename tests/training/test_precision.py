@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from pipeline_assets.training.config import TrainingError, TrainingJob
-from pipeline_assets.training.precision import MixedPrecision, set_precision
+from pipeline_assets.training.precision import MixedPrecision, full_float32, set_precision
 from pipeline_assets.training.worker import train
 
 CPU = torch.device("cpu")
@@ -40,6 +40,9 @@ def test_tf32_is_switched_on_for_gpus_alone() -> None:
     try:
         assert set_precision("tf32", gpu) is None
         assert torch.backends.cuda.matmul.allow_tf32
+        assert torch.get_float32_matmul_precision() == "high"
+        with full_float32():  # validation
+            assert not torch.backends.cuda.matmul.allow_tf32
         assert torch.get_float32_matmul_precision() == "high"
     finally:
         set_precision("float32", gpu)
@@ -81,9 +84,14 @@ def test_an_overflow_halves_the_scale_and_leaves_out_the_update() -> None:
         precision.unscale(optimizer)
         precision.step(optimizer)
 
+    def scale() -> float:
+        found = precision.scale()
+        assert found is not None
+        return found.item()
+
     step([1.0, float("inf")])
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters()))
-    assert precision.state()["scale"] == 32768 and precision.scales
+    assert precision.state()["scale"] == 32768 == scale()
     step([1.0, 2.0])
     torch.testing.assert_close(before[0] - network.weight, torch.tensor([[0.1, 0.2]]))
     resumed = MixedPrecision("float16", CPU)
@@ -91,7 +99,7 @@ def test_an_overflow_halves_the_scale_and_leaves_out_the_update() -> None:
     assert resumed.state() == precision.state()
     for _ in range(15):
         step([1.0, float("inf")])
-    assert not precision.scales, "at a scale of 1 the gradients themselves are not finite"
+    assert scale() == 1, "from here on the gradients themselves are not finite"
 
 
 @pytest.mark.heavy

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-from pipeline_assets.shards.reader import Batch
 from pipeline_assets.training.config import TrainingConfig
+from pipeline_assets.training.device_batches import DeviceBatch
 from pipeline_assets.training.files import json_bytes, write_atomically
 from pipeline_assets.training.parallelize import Ranks, gather_rows, wait_for_all
 from pipeline_assets.training.profile.clock import HostClock, clock_of
@@ -52,7 +52,7 @@ class NoProfile:
         """Context of an epoch (from 1) in which so many batches are left, with its validation."""
         return _NOTHING
 
-    def batches(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def batches(self, batches: Iterator[DeviceBatch]) -> Iterator[DeviceBatch]:
         """The batches of an epoch; each is asked for when the step before it is done."""
         return batches
 
@@ -124,7 +124,7 @@ class StepProfile(NoProfile):
         ranks = [dict(zip(after, row)) for row in self._gathered(own)]
         self._epochs.append({"epoch": number, **self._spread(ranks)})
 
-    def batches(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def batches(self, batches: Iterator[DeviceBatch]) -> Iterator[DeviceBatch]:
         """The batches, with the time that waiting for each takes."""
         while True:
             with self.span("data"):

@@ -1,7 +1,8 @@
 """Metrics of epochs on their way to MLflow while the training processes work.
 
 They are read from the file that the leading rank rewrites whole after each epoch, so a resumed training
-brings those of before again: what the MLflow run has already is left out.
+brings those of before again: what the MLflow run has already is left out. MLflow cannot forget: an epoch is
+sent when no reload throws it away any more, which is when its state is saved.
 """
 
 import json
@@ -29,19 +30,29 @@ class EpochMetrics:
     when it is back, at the latest when the training has ended.
     """
 
-    def __init__(self, tracking: Tracking, file: Path, log: dg.DagsterLogManager) -> None:
+    def __init__(
+        self,
+        tracking: Tracking,
+        file: Path,
+        log: dg.DagsterLogManager,
+        *,
+        checkpoint_epochs: int = 1,
+    ) -> None:
         """Begin with what the MLflow run has already.
 
         Args:
             tracking: where to.
             file: what the training writes: one JSON object per epoch and line; need not exist yet.
             log: for warnings.
+            checkpoint_epochs: the training saves its state, and may go back to it, after so many epochs.
 
         Raises:
             RegistryError: MLflow does not answer.
         """
         self._tracking, self._file, self._log = tracking, file, log
-        self._sent = tracking.steps_of(_IN_EVERY_EPOCH)
+        self._checkpoint_epochs = checkpoint_epochs
+        self._sent = tracking.last_values(_IN_EVERY_EPOCH)
+        """Epoch to its loss as MLflow has it."""
         self._warned = False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="epoch metrics", daemon=True)
@@ -60,7 +71,7 @@ class EpochMetrics:
         self._over.set()
         self._thread.join()
         if error is None:
-            self._send()
+            self._send(over=True)
         else:
             self._try_to_send()
 
@@ -76,11 +87,20 @@ class EpochMetrics:
                 self._log.warning(f"the epochs' metrics are sent to MLflow later: {error}")
             self._warned = True
 
-    def _send(self) -> None:
-        rows = [row for row in self._finished() if row["epoch"] not in self._sent]
+    def _send(self, *, over: bool = False) -> None:
+        finished = self._finished()
+        lasting = len(finished)
+        if not over:
+            lasting -= lasting % self._checkpoint_epochs
+        rows = [
+            row
+            for row in finished[:lasting]
+            # Resumed on other ranks, an epoch may be another one in its last digits.
+            if self._sent.get(row["epoch"]) != row[_IN_EVERY_EPOCH]
+        ]
         if rows:
             self._tracking.log_metrics(rows, step_key="epoch")
-            self._sent |= {row["epoch"] for row in rows}
+            self._sent |= {row["epoch"]: row[_IN_EVERY_EPOCH] for row in rows}
 
     def _finished(self) -> list[dict[str, Any]]:
         if not self._file.exists():

@@ -84,14 +84,14 @@ class Tracking:
         ]
         self._log("metrics", items, most=_MOST_METRICS)
 
-    def steps_of(self, metric: str) -> set[int]:
-        """The steps for which the run has a metric already. Raises like `run_id`."""
+    def last_values(self, metric: str) -> dict[int, float]:
+        """Step to the value that the run was told last. Raises like `run_id`."""
         from pipeline_assets.registry import client, store_errors
 
         run_id = self.run_id
         with store_errors(self.tracking_uri, "read metrics"):
             history = client(self.tracking_uri).get_metric_history(run_id, metric)
-        return {item.step for item in history}
+        return {item.step: item.value for item in sorted(history, key=lambda item: item.timestamp)}
 
     def _log(self, what: str, items: list[Any], *, most: int) -> None:
         from pipeline_assets.registry import client, store_errors

@@ -90,7 +90,12 @@ def build_trained_model(use_case: UseCase) -> dg.AssetsDefinition:
             dated = {} if use_case.time_split is None else {"training_date": run.key}
             tracking.log_parameters({**_parameters(job), **dated})
             output = Path(job.output)
-            with EpochMetrics(tracking, output / METRICS_FILE, context.log):
+            with EpochMetrics(
+                tracking,
+                output / METRICS_FILE,
+                context.log,
+                checkpoint_epochs=job.training.checkpoint_epochs,
+            ):
                 launch(context, job, folder / "job.json")
             history = _read(output / "history.json")
             tracking.log_metrics([{key: history[key] for key in ("best_epoch", "best_score")}])

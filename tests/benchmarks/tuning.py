@@ -1,20 +1,22 @@
 """A study on the churn shards: successive halving against random search and against Optuna alone.
 
-The peers are the textbook's loop: Optuna proposes settings, by chance or by its estimator, and each trial is
-trained to its end in this process, one after another, with all cores. All search the space that the use case
-declares, train with the project's trainer and are judged by the validation ROC AUC of the best epoch. A peer's
-row "in the same time" is what it had found when the study was over. A peer that takes several times as long as
-the study is ended, and its row says how far it came.
+All three are studies of the project with the same trials, the same space, the same processes at the same time
+and the same trainer, judged by the validation ROC AUC of the best epoch; random search and Optuna alone have no
+scheduler that ends trials early. A peer's row "the same time" is what it had found when the study of the same
+seed was over, its row "the same trials" what all of its trials found. A peer that takes several times as long
+as the study is ended, and its row says how far it came.
 """
 
 import argparse
-import dataclasses
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,11 @@ MLP = {
         "factory": "pipeline_assets.training.models.mlp:build",
         "options": {"hidden": [96], "embedding_dim": 4},
     }
+}
+STUDY = "tuning_study (Ray Tune, ASHA, Optuna)"
+PEERS: dict[str, dict[str, Any]] = {
+    "random search": {"search": "random", "scheduler": "none"},
+    "Optuna alone": {"search": "optuna", "scheduler": "none"},
 }
 
 
@@ -109,64 +116,73 @@ def training_job(home: Path, changes: dict[str, Any], max_epochs: int) -> tuple[
     return job, use_case.tuning
 
 
-def halving(job: Any, tuning: Any, trials: int, seed: int, home: Path) -> Search:
-    """The study of `tuning_study`."""
+def searched(job: Any, tuning: Any, seed: int, home: Path) -> Search:
+    """One search, Ray's start included."""
     from pipeline_assets.tuning.study import run_study
 
     search, started = Search(), time.perf_counter()
-    wanted = tuning.model_copy(update={"trials": trials, "time_limit": None})
+
+    def listen(trial: Any) -> None:
+        search.add(trial.score("roc_auc"), trial.epochs, time.perf_counter() - started)
+
     with tempfile.TemporaryDirectory(dir=home) as folder:
-        run_study(
-            job,
-            wanted,
-            seed=seed,
-            folder=Path(folder),
-            listener=lambda trial: search.add(
-                trial.score("roc_auc"), trial.epochs, time.perf_counter() - started
-            ),
-        )
+        run_study(job, tuning, seed=seed, folder=Path(folder), listener=listen)
     search.seconds = time.perf_counter() - started
     return search
 
 
-def alone(job: Any, tuning: Any, trials: int, seed: int, sampler: str, most: float) -> Search:
-    """Optuna's own loop; begins no trial after `most` seconds."""
-    import optuna
+def mean(values: Iterable[float]) -> float:
+    return statistics.fmean(values)
 
-    from pipeline_assets.training.heartbeat import Heartbeat
-    from pipeline_assets.training.parallelize import join_ranks
-    from pipeline_assets.training.progress import Progress
-    from pipeline_assets.training.trainer import Trainer
-    from pipeline_assets.tuning.settings import decoded, with_settings
-    from pipeline_assets.tuning.space import choices, distributions
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    search, started = Search(), time.perf_counter()
-    known, texts = distributions(tuning.space), choices(tuning.space)
-    sampler_of = {"random": optuna.samplers.RandomSampler, "optuna": optuna.samplers.TPESampler}
-    study = optuna.create_study(direction="maximize", sampler=sampler_of[sampler](seed=seed))
-    while search.trials < trials and search.seconds < most:
-        asked = study.ask(known)
-        with tempfile.TemporaryDirectory() as folder:
-            proposed = dataclasses.replace(
-                with_settings(job, decoded(asked.params, texts)),
-                output=f"{folder}/model",
-                checkpoints=f"{folder}/checkpoints",
-                verify_shards=False,
+def each(values: Iterable[float]) -> str:
+    """The mean, and what it is the mean of."""
+    found = list(values)
+    by_seed = f" ({', '.join(f'{value:.5f}' for value in found)})" if len(found) > 1 else ""
+    return f"best {mean(found):.5f}{by_seed}"
+
+
+def compare(job: Any, tuning: Any, seeds: int, patience: float, home: Path, table: Table) -> None:
+    """Add the rows of all searches."""
+    runs: dict[str, list[Search]] = {name: [] for name in (STUDY, *PEERS)}
+    for seed in range(seeds):
+        for name in runs:
+            changes = PEERS.get(name, {})
+            if name != STUDY:
+                longest = timedelta(seconds=patience * runs[STUDY][seed].seconds)
+                changes = {**changes, "time_limit": longest}
+            search = searched(job, tuning.model_copy(update=changes), seed, home)
+            runs[name].append(search)
+            _, then = search.within(runs[STUDY][seed].seconds)
+            print(
+                f"seed {seed}, {name}: {search.seconds:.0f} s, {search.trials} trials, "
+                f"{search.epochs} epochs, best {search.best:.5f}; when the study was over {then:.5f}",
+                flush=True,
             )
-            Path(proposed.output).mkdir()
-            silent = Progress(
-                Path(folder), max_epochs=job.training.max_epochs, monitor="roc_auc", active=False
-            )
-            history = Trainer(proposed, join_ranks(), silent, Heartbeat()).run()
-        score = max(entry["validation_roc_auc"] for entry in history)
-        study.tell(asked, score)
-        search.add(score, len(history), time.perf_counter() - started)
-    return search
+    ours = runs.pop(STUDY)
+    seconds = mean(search.seconds for search in ours)
+    table.row(STUDY, seconds, note=f"{each(s.best for s in ours)}, {epochs_of(ours)}")
+    for name, found in runs.items():
+        ended = min(search.trials for search in found) < tuning.trials
+        own = mean(search.seconds for search in found)
+        table.row(
+            f"{name}, {'ended' if ended else 'the same trials'}",
+            own,
+            ratio=own / seconds,
+            note=f"{each(s.best for s in found)}, {epochs_of(found)}",
+        )
+        then = [search.within(study.seconds) for search, study in zip(found, ours)]
+        trials = mean(number for number, _ in then)
+        table.row(
+            f"{name}, the same time",
+            seconds,
+            note=f"{each(best for _, best in then)}, {trials:.0f} trials",
+        )
 
 
-def note(search: Search) -> str:
-    return f"best {search.best:.5f}, {search.trials} trials, {search.epochs} epochs"
+def epochs_of(searches: list[Search]) -> str:
+    trials = mean(search.trials for search in searches)
+    return f"{trials:.0f} trials, {mean(search.epochs for search in searches):.0f} epochs"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -174,14 +190,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=9, help="of a trial, at most")
-    parser.add_argument("--seed", type=int, default=0, help="of the search")
+    parser.add_argument("--seeds", type=int, default=1, help="searches of each kind")
     parser.add_argument(
         "--patience",
         type=float,
-        default=2.5,
+        default=4.0,
         help="end a peer after so many times the study's time",
     )
-    parser.add_argument("--shipped", action="store_true", help="also the shipped model, by itself")
+    parser.add_argument(
+        "--shipped", action="store_true", help="the shipped model instead of a perceptron"
+    )
     parser.add_argument("--prepare", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.prepare:
@@ -196,31 +214,13 @@ def main(arguments: list[str] | None = None) -> None:
             check=True,
             capture_output=True,
         )
-        job, tuning = training_job(home, MLP, options.epochs)
-        trials, seed = options.trials, options.seed
+        job, tuning = training_job(home, {} if options.shipped else MLP, options.epochs)
+        tuning = tuning.model_copy(update={"trials": options.trials, "time_limit": None})
+        model = "the shipped model" if options.shipped else "perceptron"
         table = Table(
-            f"Studies of {trials} trials of at most {options.epochs} epochs, churn, perceptron"
+            f"Studies of {options.trials} trials of at most {options.epochs} epochs, churn, {model}"
         )
-        ours = halving(job, tuning, trials, seed, home)
-        table.row("tuning_study (Ray Tune, ASHA, Optuna)", ours.seconds, note=note(ours))
-        print(f"{ours.seconds:.0f} s: {note(ours)}", flush=True)
-        for what, sampler in (("random search", "random"), ("Optuna alone", "optuna")):
-            peer = alone(job, tuning, trials, seed, sampler, options.patience * ours.seconds)
-            over, best = peer.within(ours.seconds)
-            ratio = peer.seconds / ours.seconds
-            which = "the same trials" if peer.trials == trials else "ended"
-            table.row(f"{what}, {which}", peer.seconds, ratio=ratio, note=note(peer))
-            print(
-                f"{what}: {peer.seconds:.0f} s: {note(peer)}; in the same time {best:.5f}",
-                flush=True,
-            )
-            table.row(
-                f"{what}, the same time", ours.seconds, note=f"best {best:.5f}, {over} trials"
-            )
-        if options.shipped:
-            job, tuning = training_job(home, {}, options.epochs)
-            shipped = halving(job, tuning, trials, seed, home)
-            table.row("tuning_study, the shipped model", shipped.seconds, note=note(shipped))
+        compare(job, tuning, options.seeds, options.patience, home, table)
         table.print(packages=PACKAGES)
 
 

@@ -43,10 +43,10 @@ def history(tracking: Tracking, metric: str = "train_loss") -> list[tuple[int, f
     return sorted((item.step, item.value) for item in found)
 
 
-def write(file: Path, epochs: int) -> None:
+def write(file: Path, epochs: int, scale: float = 1) -> None:
     """What the leading rank writes after so many epochs."""
     rows = [
-        {"epoch": n, "train_loss": 1 / n, "best": n == epochs, "seconds": 0.5}
+        {"epoch": n, "train_loss": scale / n, "best": n == epochs, "seconds": 0.5}
         for n in range(1, epochs + 1)
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -82,6 +82,33 @@ def test_an_interrupted_training_keeps_its_epochs_and_a_resume_repeats_none(
     with EpochMetrics(tracking, file, LOG):
         write(file, 4)
     assert [step for step, _ in history(tracking)] == [1, 2, 3, 4]
+
+
+def test_epochs_that_a_reload_throws_away_are_not_in_mlflow(
+    tracking: Tracking, tmp_path: Path
+) -> None:
+    file = tmp_path / "metrics.jsonl"
+    with EpochMetrics(tracking, file, LOG, checkpoint_epochs=2):
+        write(file, 3)
+        wait_for(tracking, 2)
+        time.sleep(0.2)
+        # Back to the end of the second one, and the third again, the last one now.
+        lines = file.read_text().splitlines()
+        file.write_text("\n".join([*lines[:2], lines[2].replace("0.3", "0.2")]))
+    assert history(tracking) == [(1, 1.0), (2, 0.5), (3, 1 / 3 - 0.1)]
+
+
+def test_an_epoch_that_a_resume_has_changed_is_sent_again(
+    tracking: Tracking, tmp_path: Path
+) -> None:
+    file = tmp_path / "metrics.jsonl"
+    write(file, 1)
+    with EpochMetrics(tracking, file, LOG):
+        pass
+    write(file, 2, scale=1.25)
+    with EpochMetrics(tracking, file, LOG):
+        pass
+    assert tracking.last_values("train_loss") == {1: 1.25, 2: 0.625}
 
 
 def test_a_server_that_is_away_meanwhile_gets_the_epochs_later(

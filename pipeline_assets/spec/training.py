@@ -62,7 +62,8 @@ class TrainingSettings(SpecModel):
     monitor: Literal["roc_auc", "average_precision", "log_loss"] = "roc_auc"
     """Validation score that chooses the best epoch."""
     checkpoint_epochs: int = Field(default=1, ge=1)
-    """Epochs between checkpoints at the end of an epoch."""
+    """Epochs between checkpoints at the end of an epoch; more where they would take over 5 % of the time,
+    unless `on_not_finite` is `reload`."""
     checkpoint_seconds: float = Field(default=300.0, ge=0)
     """Seconds between checkpoints in mid-epoch; longer where they would take over 5 % of the time."""
     on_not_finite: Literal["stop", "reload"] = "stop"

@@ -11,6 +11,7 @@ what is needed from the modules; this package file stays free of torch.
     export           the artefact as a graph of torch.export
     trainer          the loop; step, parallelize, precision, metrics, progress serve it
     checkpoint       the state on disk; checkpoint_writer saves it beside the training, resuming goes on from it
+                     by checkpoint_reader, and checkpoint_lock keeps a second training out
     launch           `python -m pipeline_assets.training.launch job.json`; it starts the agent, the agent a
                      worker per rank, and the watchdog follows their heartbeats
 """

@@ -3,7 +3,8 @@
 `torch.distributed.checkpoint` keeps its metadata as a pickle, which this project stores nowhere. Sharded
 parameters are gathered, and the position in the data is one integer, the number of global batches done,
 so that any number of ranks can continue, replicated or sharded. When to save, and doing it beside the
-training, is in `checkpoint_writer`.
+training, is in `checkpoint_writer`; reading in `checkpoint_reader`; that only one training has a folder in
+`checkpoint_lock`.
 """
 
 import hashlib
@@ -15,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pipeline_assets.training.config import TrainingError
 from pipeline_assets.training.files import json_bytes, write_atomically
-from pipeline_assets.training.parallelize import placed_like, whole
+from pipeline_assets.training.parallelize import whole
 
 POINTER = "current.json"
+STATE, TENSORS = "state.json", "state.safetensors"
 KEPT = 2
 
 
@@ -118,99 +121,54 @@ def write_checkpoint(
         OSError: the folder cannot be written; what was published before stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{name}.{os.getpid()}"
+    temporary = folder / f".{name}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    content = temporary / "state.safetensors"
+    content = temporary / TENSORS
     save_file(tensors, content)
     with content.open("rb") as file:
         os.fsync(file.fileno())
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    write_atomically(temporary / "state.json", json_bytes(state | {"sha256": sha256}))
+    write_atomically(temporary / STATE, json_bytes(state | {"sha256": sha256}))
     _sync(temporary)
     shutil.rmtree(folder / name, ignore_errors=True)
     temporary.rename(folder / name)
     _sync(folder)
-    names = [name, *(old for old in _names(folder) if old != name)]
+    names = [name, *(old for old in checkpoint_names(folder) if old != name)]
     kept = [
         found
         for at, found in enumerate(names)
         if at < KEPT or found == next((n for n in names if "-batch-" not in n), None)
     ]
     write_atomically(folder / POINTER, json_bytes(kept))
-    for entry in folder.iterdir():
-        if entry.is_dir() and entry.name not in kept:
-            shutil.rmtree(entry, ignore_errors=True)
+    remove_leftovers(folder)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process was writing: nothing of it was ever published."""
-    for entry in folder.glob(".*"):
-        if entry.is_dir():
+    """Remove what a killed process was writing, or had not removed yet.
+
+    Only for who holds the folder's lock: another process may be writing there.
+    """
+    kept = checkpoint_names(folder)
+    for entry in folder.iterdir():
+        if entry.is_dir() and entry.name not in kept:
             shutil.rmtree(entry, ignore_errors=True)
-        else:
+        elif entry.name.startswith("."):
             entry.unlink(missing_ok=True)
 
 
-def load_checkpoint(
-    folder: Path, fingerprint: str, *, end_of_epoch: bool = False
-) -> tuple[TrainingState | None, dict[str, Tensor], list[str]]:
-    """Return the newest usable state of this job, its tensors, and notes on what was passed over.
-
-    Args:
-        folder: the job's folder of checkpoints; need not exist.
-        fingerprint: of the job.
-        end_of_epoch: take none in mid-epoch.
-    """
-    notes: list[str] = []
-    for name in _names(folder):
-        try:
-            described = json.loads((folder / name / "state.json").read_text(encoding="utf-8"))
-            content = (folder / name / "state.safetensors").read_bytes()
-        except (OSError, ValueError) as error:
-            notes.append(f"checkpoint {folder / name} is unreadable and passed over: {error}")
-            continue
-        if hashlib.sha256(content).hexdigest() != described.pop("sha256", None):
-            notes.append(f"checkpoint {folder / name} is damaged and passed over")
-            continue
-        if described["fingerprint"] != fingerprint:
-            notes.append(f"checkpoint {folder / name} belongs to another training; starting anew")
-            continue
-        state = TrainingState(**described)
-        if end_of_epoch and state.in_epoch:
-            continue
-        return state, load(content), notes
-    return None, {}, notes
-
-
-def restore(
-    tensors: dict[str, Tensor], network: nn.Module, optimizer: torch.optim.Optimizer
-) -> dict[str, Tensor]:
-    """Put a checkpoint's tensors into network and optimiser; return the best weights."""
-    held = network.state_dict()
-    weights = _below(tensors, "model/")
-    network.load_state_dict({k: placed_like(v, held[k]) for k, v in weights.items()})
-    for name, parameter in network.named_parameters():
-        found = _below(tensors, f"optimizer/{name}/")
-        # AdamW keeps its step counter on the CPU unless it is fused; load as the parameter lies.
-        optimizer.state[parameter] = {k: placed_like(v, parameter) for k, v in found.items()}
-    return _below(tensors, "best/")
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
-
-
-def _names(folder: Path) -> list[str]:
-    """Checkpoint names of the pointer, newest first."""
+def checkpoint_names(folder: Path) -> list[str]:
+    """Return the names that the pointer holds, newest first. Raises `TrainingError` where it is damaged."""
+    path = folder / POINTER
     try:
-        return json.loads((folder / POINTER).read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return []
+    except ValueError as error:
+        raise TrainingError(
+            f"{path}, the list of checkpoints, newest first, is damaged: {error}. Write it anew from the "
+            "names of the folders beside it, or remove it to start anew"
+        ) from None
 
 
 def _sync(folder: Path) -> None:

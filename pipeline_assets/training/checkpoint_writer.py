@@ -2,9 +2,11 @@
 
 import dataclasses
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent import futures
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -15,7 +17,8 @@ from pipeline_assets.training.config import TrainingError
 from pipeline_assets.training.parallelize import Ranks, sum_over_ranks
 
 MOST_SHARE = 0.05
-"""Checkpoints in mid-epoch take at most this share of the time of the training thread."""
+"""Checkpoints take at most this share of the time of the training thread, what the writing thread takes
+of a processor included: ranks may use them all."""
 _MEETING_SECONDS = 1.0
 
 
@@ -27,12 +30,16 @@ class CheckpointWriter:
 
     Args:
         folder: where checkpoints are published.
+        on_progress: called about once a second while somebody waits for the thread.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, on_progress: Callable[[], None] = lambda: None) -> None:
         self._folder = folder
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._pending: Future[None] | None = None
+        self._on_progress = on_progress
+        self._pool = futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: futures.Future[None] | None = None
+        self.processor_seconds = 0.0
+        """What the last one took of a processor."""
 
     def __enter__(self) -> "CheckpointWriter":
         return self
@@ -43,14 +50,17 @@ class CheckpointWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._pool.shutdown(wait=True)
+        while self.writes_for(1.0):
+            self._on_progress()
+        self._pool.shutdown()
         if error is None:
             self.wait()
 
-    @property
-    def busy(self) -> bool:
-        """Whether one is being written."""
-        return self._pending is not None and not self._pending.done()
+    def writes_for(self, seconds: float) -> bool:
+        """Whether one is still being written after at most so many seconds."""
+        if self._pending is None:
+            return False
+        return bool(futures.wait([self._pending], timeout=seconds).not_done)
 
     def submit(self, state: TrainingState, tensors: dict[str, Tensor]) -> None:
         """Write a state, after the one before it; `tensors` must not change any more.
@@ -59,12 +69,13 @@ class CheckpointWriter:
             TrainingError: the one before it could not be written.
         """
         self.wait()
-        self._pending = self._pool.submit(
-            write_checkpoint, self._folder, dataclasses.asdict(state), state.name, tensors
-        )
+        described = dataclasses.asdict(state)
+        self._pending = self._pool.submit(self._write, described, state.name, tensors)
 
     def wait(self) -> None:
         """Return when all is written. Raises `TrainingError` where that failed."""
+        while self.writes_for(1.0):
+            self._on_progress()
         pending, self._pending = self._pending, None
         if pending is None:
             return
@@ -77,21 +88,37 @@ class CheckpointWriter:
                 "write access there and run again: training goes on from the last good one"
             ) from error
 
+    def wait_on_all(self, ranks: Ranks) -> None:
+        """As `wait`, on all ranks together: those that write nothing live as long as the one that does."""
+        while sum_over_ranks(torch.tensor(int(self.writes_for(1.0))), ranks).item():
+            self._on_progress()
+        self.wait()
+
+    def _write(self, described: dict[str, Any], name: str, tensors: dict[str, Tensor]) -> None:
+        started = time.thread_time()
+        write_checkpoint(self._folder, described, name, tensors)
+        self.processor_seconds = time.thread_time() - started
+
 
 class Cadence:
-    """When all ranks save in mid-epoch: every so many seconds of the leading rank's clock.
+    """When all ranks save: every so many seconds of the leading rank's clock, and at the end of epochs.
 
-    Ranks must save after the same batch, and have clocks of their own. So they meet about once a second,
-    at a batch that the meeting before has named, and hear there what the leading rank has decided.
+    Never while one is being written, and only so often that they cost no more than `MOST_SHARE`.
+
+    Ranks must save after the same batch, and have clocks of their own. So in mid-epoch they meet about
+    once a second, at a batch that the meeting before has named, and hear there what the leading rank
+    has decided.
 
     Args:
-        seconds: between checkpoints.
+        seconds: between checkpoints in mid-epoch.
         ranks: who meets.
+        writer: the leading rank's; those of the others write nothing.
     """
 
-    def __init__(self, seconds: float, ranks: Ranks) -> None:
+    def __init__(self, seconds: float, ranks: Ranks, writer: CheckpointWriter) -> None:
         self._seconds = seconds
         self._ranks = ranks
+        self._writer = writer
         self._saved = self._met = time.monotonic()
         self._cost = 0.0
         self._position = self._meeting = -1
@@ -100,24 +127,37 @@ class Cadence:
         """A checkpoint was taken; it cost the training thread so many seconds."""
         self._saved, self._cost = time.monotonic(), cost
 
-    def due(self, position: int, busy: bool) -> bool:
-        """Whether to save now, the same on all ranks.
+    def affordable(self) -> bool:
+        """Whether one may be saved now, the same on all ranks; a collective."""
+        return bool(self._as_the_leader(int(self._is_affordable()))[0])
+
+    def due(self, position: int) -> bool:
+        """Whether to save now in mid-epoch, the same on all ranks.
 
         Args:
             position: global batches done; all ranks must ask at the same ones.
-            busy: whether the leading rank is still writing; of no interest on the others.
         """
         if position < self._meeting:
             return False
         now = time.monotonic()
-        wanted = max(self._seconds, self._cost / MOST_SHARE)
-        save = now - self._saved >= wanted and not busy
+        save = now - self._saved >= self._seconds and self._is_affordable()
         done = position - self._position if self._position >= 0 else 1
         rate = done / max(now - self._met, 1e-6)
         # At most double, so that one quick batch does not put the next meeting far away.
         ahead = max(1, min(int(rate * min(_MEETING_SECONDS, self._seconds)), 2 * done))
-        if self._ranks.world_size > 1:
-            said = torch.tensor([int(save), ahead] if self._ranks.leads else [0, 0])
-            save, ahead = sum_over_ranks(said, self._ranks).tolist()
+        save, ahead = self._as_the_leader(int(save), ahead)
         self._position, self._met, self._meeting = position, now, position + ahead
         return bool(save)
+
+    def _is_affordable(self) -> bool:
+        """Of interest on the leading rank only."""
+        if self._writer.writes_for(0):
+            return False
+        cost = self._cost + self._writer.processor_seconds
+        return time.monotonic() - self._saved >= cost / MOST_SHARE
+
+    def _as_the_leader(self, *numbers: int) -> list[int]:
+        if self._ranks.world_size == 1:
+            return list(numbers)
+        said = torch.tensor(numbers) * int(self._ranks.leads)
+        return sum_over_ranks(said, self._ranks).tolist()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ def json_bytes(content: Any) -> bytes:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Containers that share a file system have the same process ids.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()

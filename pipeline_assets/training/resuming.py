@@ -5,13 +5,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline_assets.training.checkpoint import (
-    TrainingState,
-    load_checkpoint,
-    remove_leftovers,
-    restore,
-)
+from pipeline_assets.training.checkpoint import TrainingState, remove_leftovers
+from pipeline_assets.training.checkpoint_reader import load_checkpoint, restore
 from pipeline_assets.training.config import TrainingConfig, TrainingError
+from pipeline_assets.training.heartbeat import Heartbeat
 from pipeline_assets.training.not_finite import NotFinite
 from pipeline_assets.training.parallelize import Ranks, gather_rows, wait_for_all
 from pipeline_assets.training.progress import Progress
@@ -24,8 +21,11 @@ def resume(
     optimizer: torch.optim.Optimizer,
     ranks: Ranks,
     progress: Progress,
+    heartbeat: Heartbeat,
 ) -> tuple[TrainingState, dict[str, Tensor]] | None:
     """Load the newest checkpoint into network and optimiser; a collective.
+
+    The leading rank holds the lock of the folder.
 
     Returns:
         The state and the best weights so far, or None where there is nothing to go on from.
@@ -35,7 +35,8 @@ def resume(
     """
     if ranks.leads:
         remove_leftovers(folder)
-    found = _load(folder, fingerprint, network, optimizer, ranks, progress, end_of_epoch=False)
+    parts = network, optimizer, ranks, progress, heartbeat
+    found = _load(folder, fingerprint, *parts, end_of_epoch=False)
     if found is not None:
         state = found[0]
         epoch = len(state.history)
@@ -53,6 +54,7 @@ def go_back(
     optimizer: torch.optim.Optimizer,
     ranks: Ranks,
     progress: Progress,
+    heartbeat: Heartbeat,
 ) -> tuple[TrainingState, dict[str, Tensor]]:
     """Load the last state at the end of an epoch (or the start) and note the reload; a collective.
 
@@ -72,7 +74,8 @@ def go_back(
         raise TrainingError(
             f"{fault}, after {len(reloads)} reloads with ever lower rates. {advice}"
         ) from None
-    found = _load(folder, state.fingerprint, network, optimizer, ranks, progress, end_of_epoch=True)
+    parts = network, optimizer, ranks, progress, heartbeat
+    found = _load(folder, state.fingerprint, *parts, end_of_epoch=True)
     if found is None:
         raise TrainingError(f"{fault}; no checkpoint to go back to is left in {folder}") from None
     earlier, best = found
@@ -97,15 +100,17 @@ def _load(
     optimizer: torch.optim.Optimizer,
     ranks: Ranks,
     progress: Progress,
+    heartbeat: Heartbeat,
     *,
     end_of_epoch: bool,
 ) -> tuple[TrainingState, dict[str, Tensor]] | None:
     wait_for_all(ranks)
-    state, tensors, notes = load_checkpoint(folder, fingerprint, end_of_epoch=end_of_epoch)
+    state, content, notes = load_checkpoint(
+        folder, fingerprint, end_of_epoch=end_of_epoch, on_progress=heartbeat.alive
+    )
     for note in notes:
         progress.say(note)
     seen = [-1, 0] if state is None else [state.position, len(state.reloads)]
-    # All have read before anyone may replace it.
     by_rank = gather_rows(torch.tensor([seen], device=ranks.device), ranks).tolist()
     positions = [position for position, _ in by_rank]
     if any(other != by_rank[0] for other in by_rank):
@@ -113,4 +118,9 @@ def _load(
             f"the ranks see different checkpoints in {folder} (batches done, by rank: {positions}; "
             "-1 is none; or of different reloads): all nodes need the same folder, on a shared file system"
         )
-    return None if state is None else (state, restore(tensors, network, optimizer))
+    if state is None:
+        return None
+    best = restore(content, network, optimizer)
+    # All have read it before anyone may replace it.
+    wait_for_all(ranks)
+    return state, best

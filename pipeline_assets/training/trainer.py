@@ -2,6 +2,7 @@
 
 import math
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from pipeline_assets.shards.index import load_index
 from pipeline_assets.shards.reader import ShardReader
 from pipeline_assets.training.checkpoint import TrainingState, snapshot
+from pipeline_assets.training.checkpoint_lock import CheckpointLock
 from pipeline_assets.training.checkpoint_writer import Cadence, CheckpointWriter
 from pipeline_assets.training.config import TrainingError, TrainingJob
 from pipeline_assets.training.damaged_shards import find_damaged
@@ -78,12 +80,14 @@ class Trainer:
         self.step = TrainingStep(job, ranks, self.network, losses, self.profile)
         self.state = TrainingState(fingerprint=job.fingerprint(self.index.hash))
         self.best: dict[str, Tensor] = {}
-        self.checkpoints = CheckpointWriter(Path(job.checkpoints))
-        self.cadence = Cadence(self.config.checkpoint_seconds, ranks)
+        self.checkpoints = CheckpointWriter(Path(job.checkpoints), heartbeat.alive)
+        self.cadence = Cadence(self.config.checkpoint_seconds, ranks, self.checkpoints)
 
     def run(self) -> list[dict[str, Any]]:
         """Train to the end, from the last checkpoint where there is one; return the history."""
-        with self.checkpoints:
+        folder = Path(self.job.checkpoints)
+        lock = CheckpointLock(folder, self.progress.say, self.heartbeat.alive)
+        with lock if self.ranks.leads else nullcontext(), self.checkpoints:
             self._resume()
             self.profile.begin()
             while not self.state.finished:
@@ -94,7 +98,7 @@ class Trainer:
                 except NotFinite as fault:
                     self._go_back(fault)
             with self.profile.span("checkpoint"):
-                self.checkpoints.wait()
+                self.checkpoints.wait_on_all(self.ranks)
             self._save()
             summary = self.profile.finish()
             if summary is not None:
@@ -104,7 +108,7 @@ class Trainer:
 
     def _resume(self) -> None:
         folder, fingerprint = Path(self.job.checkpoints), self.state.fingerprint
-        parts = self.network, self.step.optimizer, self.ranks, self.progress
+        parts = self.network, self.step.optimizer, self.ranks, self.progress, self.heartbeat
         found = resume(folder, fingerprint, *parts)
         if found is not None:
             self.state, self.best = found
@@ -114,12 +118,12 @@ class Trainer:
 
     def _go_back(self, fault: NotFinite) -> None:
         """After a loss that is not finite: to the last state at the end of an epoch, or an error."""
-        self.checkpoints.wait()
+        self.checkpoints.wait_on_all(self.ranks)
         folder = Path(self.job.checkpoints)
-        parts = self.network, self.step.optimizer, self.ranks, self.progress
+        parts = self.network, self.step.optimizer, self.ranks, self.progress, self.heartbeat
         self.state, self.best = go_back(fault, self.config, self.state, folder, *parts)
         self.step.restore(self.state.loss_scale)
-        self.cadence = Cadence(self.config.checkpoint_seconds, self.ranks)
+        self.cadence = Cadence(self.config.checkpoint_seconds, self.ranks, self.checkpoints)
         # A resume from an older one would forget this reload.
         self._checkpoint()
 
@@ -163,7 +167,14 @@ class Trainer:
     def _is_due(self) -> bool:
         """Whether all ranks save in mid-epoch now."""
         with self.profile.span("communication"):
-            return self.cadence.due(self.state.position, self.checkpoints.busy)
+            return self.cadence.due(self.state.position)
+
+    def _is_due_after(self, epoch: int) -> bool:
+        """Whether all ranks save at the end of an epoch that is not the last."""
+        if (epoch + 1) % self.config.checkpoint_epochs:
+            return False
+        # The state that a reload goes back to must be the same in every run: not chosen by the clock.
+        return self.config.on_not_finite == "reload" or self.cadence.affordable()
 
     def _learning_rate(self, step: int) -> float:
         """Of a step; lower after each reload."""
@@ -226,7 +237,7 @@ class Trainer:
         waited = epoch + 1 - state.best_epoch
         state.finished = epoch + 1 >= self.config.max_epochs or waited >= self.config.patience
         self.progress.end_epoch(state.history)
-        if state.finished or (epoch + 1) % self.config.checkpoint_epochs == 0:
+        if state.finished or self._is_due_after(epoch):
             self._checkpoint()
         if waited >= self.config.patience:
             self.progress.say(
@@ -247,6 +258,7 @@ class Trainer:
         started = time.perf_counter()
         self.state.loss_scale = self.step.precision.state()
         with self.profile.span("checkpoint"):
+            self.checkpoints.wait_on_all(self.ranks)
             tensors = snapshot(self.network, self.step.optimizer, self.best, keep=self.ranks.leads)
             if self.ranks.leads:
                 self.checkpoints.submit(self.state, tensors)

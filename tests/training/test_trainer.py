@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from pipeline_assets.shards import ShardIndex, ShardReader, load_index
+from pipeline_assets.training import checkpoint_writer
 from pipeline_assets.training.checkpoint import TrainingState
 from pipeline_assets.training.checkpoint_writer import CheckpointWriter
 from pipeline_assets.training.config import TrainingError, TrainingJob
@@ -160,16 +161,17 @@ class Unplugged(BaseException):
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, stop: Callable[[TrainingState], bool]) -> None:
-    """End the training once the first state that `stop` accepts is published."""
+    """Save after every epoch; end the training once a state that `stop` accepts is published."""
     submit = CheckpointWriter.submit
 
     def submit_then_stop(self, state, tensors) -> None:  # type: ignore[no-untyped-def]
         submit(self, state, tensors)
+        self.wait()
         if stop(state):
-            self.wait()
             raise Unplugged
 
     monkeypatch.setattr(CheckpointWriter, "submit", submit_then_stop)
+    monkeypatch.setattr(checkpoint_writer, "MOST_SHARE", 1e9)
 
 
 def test_a_resumed_training_ends_with_the_same_bytes(  # type: ignore[no-untyped-def]
@@ -222,7 +224,8 @@ def test_a_checkpoint_of_another_training_is_not_continued(  # type: ignore[no-u
     other = dataclasses.replace(job, seed=2)
     capsys.readouterr()
     train(other)
-    assert "belongs to another training; starting anew" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "belongs to another training and is passed over" in said and "starting anew" in said
 
 
 def test_a_job_file_with_an_unknown_key_is_refused() -> None:

@@ -11,7 +11,8 @@ class ModelSettings(SpecModel):
     """Which model is trained, and its size."""
 
     factory: str = "pipeline_assets.training.models.mlp:build"
-    """Dotted path `module:function` that builds the torch module from a `ModelConfig`."""
+    """Dotted path `module:function` that builds the torch module from a `ModelConfig`; what it may be made of
+    is described in `pipeline_assets.training.models`."""
     options: dict[str, Any] = {}
     """Options of the factory, e.g. `hidden: [128, 64]`, `dropout: 0.1`, `embedding_dim: 8`, `members: 16`."""
     max_vocabulary: int = Field(default=1000, ge=1)

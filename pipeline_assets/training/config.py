@@ -110,7 +110,7 @@ class ModelConfig:
     """What a factory gets."""
 
     factory: str = "pipeline_assets.training.models.mlp:build"
-    """Dotted path `module:function(ModelConfig) -> nn.Module`."""
+    """Dotted path `module:function(ModelConfig) -> nn.Module`; what it builds is described in `models`."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the factory; it refuses those it does not know."""
     max_vocabulary: int = 1000

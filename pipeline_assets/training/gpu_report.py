@@ -2,25 +2,29 @@
 
 import copy
 import time
+from collections.abc import Callable
+from statistics import fmean
+from threading import Event, Thread
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline_assets.training.config import ModelConfig, Precision
+from pipeline_assets.training.config import ModelConfig, Precision, TrainingJob
 from pipeline_assets.training.parallelize import Ranks
 
 _COUNTED_ROWS = 64
 _CEILING_SIZE = 8192
 _CEILING_PRODUCTS = 10
+_SAMPLE_SECONDS = 0.5
 
 
 class GpuReport:
-    """Counts once what a row costs and measures once what the leading rank's GPU can do.
+    """Counts once what a row costs, measures once what the leading rank's GPU can do, and then each epoch.
 
     Args:
         model: numbers of features.
-        network: before it is parallelised; stays as it is.
+        network: on any device, before it is parallelised; stays as it is.
         precision: of the training.
         ranks: on GPUs, one each.
     """
@@ -29,10 +33,15 @@ class GpuReport:
         self, model: ModelConfig, network: nn.Module, precision: Precision, ranks: Ranks
     ) -> None:
         self._ranks = ranks
-        self._flops = flops_per_row(model, network, ranks.device)
+        self._flops = flops_per_row(model, network)
         dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision, torch.float32)
         self._ceiling = matmul_ceiling(ranks.device, dtype, size=_CEILING_SIZE)
-        torch.cuda.reset_peak_memory_stats(ranks.device)
+        self._utilisation = MeanOfSamples(lambda: torch.cuda.utilization(ranks.device))
+
+    def start_epoch(self) -> None:
+        """The batches of an epoch begin."""
+        torch.cuda.reset_peak_memory_stats(self._ranks.device)
+        self._utilisation.start()
 
     def line(self, rows_per_second: float) -> str:
         """A sentence for the log, right after the batches of an epoch.
@@ -40,30 +49,99 @@ class GpuReport:
         Args:
             rows_per_second: over all ranks, validation apart.
         """
-        achieved = self._flops * rows_per_second / self._ranks.world_size
         peak = torch.cuda.max_memory_allocated(self._ranks.device)
-        torch.cuda.reset_peak_memory_stats(self._ranks.device)
         return (
             f"{torch.cuda.get_device_name(self._ranks.device)}: {rows_per_second:,.0f} samples/s, "
+            f"{self._rate(rows_per_second)}, peak memory {peak / 2**30:.2f} GiB, "
+            f"utilisation {self._utilisation.stop()}"
+        )
+
+    def _rate(self, rows_per_second: float) -> str:
+        if self._flops is None:
+            return "FLOP/s unknown (the network computes with values of its tensors in Python)"
+        achieved = self._flops * rows_per_second / self._ranks.world_size
+        return (
             f"{achieved / 1e12:.2f} TFLOP/s per GPU ({achieved / self._ceiling:.1%} of the "
-            f"{self._ceiling / 1e12:.1f} of a large product), peak memory {peak / 2**30:.2f} GiB, "
-            f"utilisation {_utilisation(self._ranks.device)}"
+            f"{self._ceiling / 1e12:.1f} of a large product)"
         )
 
 
-def flops_per_row(model: ModelConfig, network: nn.Module, device: torch.device) -> float:
+class MeanOfSamples:
+    """Percentages that a thread asks for while an epoch runs: the driver knows the last second at most.
+
+    Args:
+        sample: answers with one.
+        seconds: between two.
+    """
+
+    def __init__(self, sample: Callable[[], float], *, seconds: float = _SAMPLE_SECONDS) -> None:
+        self._sample = sample
+        self._seconds = seconds
+        self._samples: list[float] = []
+        self._unknown: str | None = None
+        self._ended = Event()
+        self._thread: Thread | None = None
+
+    def start(self) -> None:
+        """Begin; what was sampled before, by an epoch that was broken off, is forgotten."""
+        self.stop()
+        self._samples, self._unknown = [], None
+        self._ended.clear()
+        self._thread = Thread(target=self._run, name="utilisation", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> str:
+        """End, and return the mean, or why there is none."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._unknown is not None:
+            return f"unknown ({self._unknown})"
+        return f"{fmean(self._samples):.0f} %" if self._samples else "unknown (too short an epoch)"
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._seconds):
+            try:
+                self._samples.append(self._sample())
+            except ModuleNotFoundError:
+                self._unknown = "needs the extra `gpu` of this package"
+                return
+            except Exception as error:  # noqa: BLE001 (the driver's errors share no base, and a report must not end a training)
+                self._unknown = str(error)
+                return
+
+
+def gpu_report(job: TrainingJob, network: nn.Module, ranks: Ranks) -> GpuReport | None:
+    """The report of a training's leading rank, None on CPUs; arguments as of `GpuReport`."""
+    if ranks.device.type != "cuda":
+        return None
+    return GpuReport(job.model, network, job.training.precision, ranks)
+
+
+def flops_per_row(model: ModelConfig, network: nn.Module) -> float | None:
     """Floating-point operations of products in a forward and backward pass, for one row.
 
-    Element-wise operations and the optimiser are not in it.
+    Element-wise operations and the optimiser are not in it. Only shapes are computed with, so the size of
+    the network is of no matter; None for one that asks for values.
     """
-    counted = copy.deepcopy(network).train()
+    # Copied all but the tensors, which are without values.
+    shapes: dict[int, Tensor] = {
+        id(p): nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=p.requires_grad)
+        for p in network.parameters()
+    }
+    shapes |= {id(b): torch.empty_like(b, device="meta") for b in network.buffers()}
+    counted = copy.deepcopy(network, shapes).train()
     preprocessor = model.preprocessor
-    numeric = torch.zeros(_COUNTED_ROWS, len(preprocessor.numeric), device=device)
-    categorical = torch.zeros(
-        _COUNTED_ROWS, len(preprocessor.categorical), dtype=torch.int64, device=device
+    numeric = torch.empty(_COUNTED_ROWS, len(preprocessor.numeric), device="meta")
+    categorical = torch.empty(
+        _COUNTED_ROWS, len(preprocessor.categorical), dtype=torch.int64, device="meta"
     )
-    with FlopCounterMode(display=False) as counter:
-        counted(numeric, categorical).sum().backward()
+    try:
+        with FlopCounterMode(display=False) as counter:
+            counted(numeric, categorical).sum().backward()
+    except (RuntimeError, TypeError, ValueError):
+        return None
     return counter.get_total_flops() / _COUNTED_ROWS
 
 
@@ -83,13 +161,3 @@ def matmul_ceiling(device: torch.device, dtype: torch.dtype, *, size: int) -> fl
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _utilisation(device: torch.device) -> str:
-    """Share of the last second or so in which a kernel ran, as the driver samples it."""
-    try:
-        return f"{torch.cuda.utilization(device)} %"
-    except ModuleNotFoundError:
-        return "unknown (needs nvidia-ml-py)"
-    except Exception as error:  # noqa: BLE001 (the driver's errors share no base, and a report must not end a training)
-        return f"unknown ({error})"

@@ -56,16 +56,17 @@ def join_ranks(timeout: timedelta = COLLECTIVE_TIMEOUT) -> Ranks:
 class ParallelNetwork:
     """A network over ranks: replicated (`ddp`) or sharded (`fsdp`), compiled where that is asked for.
 
-    Replicas take the mean of their gradients over ranks. Buffers are constants, never exchanged. Sharded,
-    the network's parameters become DTensors in place: build the optimiser afterwards, read them by
-    `whole` and set them by `placed_like`. One rank holds its network as it is.
+    Replicas take the mean of their gradients over ranks. Buffers are never exchanged: they are constants
+    (`check_network` refuses batch norm, where they are not). Sharded, the network's parameters become
+    DTensors in place: build the optimiser afterwards, read them by `whole` and set them by `placed_like`.
+    One rank holds its network as it is.
 
     Raises:
         TrainingError: compiling was asked for and there is no compiler.
     """
 
     def __init__(self, network: nn.Module, ranks: Ranks, config: TrainingConfig) -> None:
-        self.is_sharded = ranks.world_size > 1 and config.parallelism == "fsdp"
+        self.is_sharded = is_sharded(config, ranks)
         self._module = network
         if self.is_sharded:
             _shard(network, ranks)
@@ -109,6 +110,16 @@ class ParallelNetwork:
         return nullcontext()
 
 
+def is_sharded(config: TrainingConfig, ranks: Ranks) -> bool:
+    """Whether each rank holds a part of the network only."""
+    return ranks.world_size > 1 and config.parallelism == "fsdp"
+
+
+def on_device(network: nn.Module, ranks: Ranks, config: TrainingConfig) -> nn.Module:
+    """Move a new network to this rank's device; one that is to be sharded goes there part by part, later."""
+    return network if is_sharded(config, ranks) else network.to(ranks.device)
+
+
 def check_parallelism(config: TrainingConfig) -> None:
     """Raise `TrainingError` for settings that do not go together."""
     if config.ddp_static_graph and config.gradient_accumulation > 1:
@@ -134,15 +145,25 @@ def placed_like(value: Tensor, parameter: Tensor) -> Tensor:
 
     A value of another shape, as an optimiser's counter of steps, is only moved.
     """
-    value = value.to(parameter.device)
     if not hasattr(parameter, "full_tensor") or value.shape != parameter.shape:
-        return value
-    from torch.distributed.tensor import DTensor, distribute_tensor
+        return value.to(parameter.device)
+    from torch.distributed.tensor import DTensor
 
     assert isinstance(parameter, DTensor)
-    # All ranks have read the same value: nothing needs to be sent.
-    mesh, placements = parameter.device_mesh, parameter.placements
-    return distribute_tensor(value, mesh, placements, src_data_rank=None)
+    # All ranks have read the same value, so nothing needs to be sent. Each cuts its part, as `fully_shard`
+    # does, where the value lies: a device need not have room for the whole.
+    mesh = parameter.device_mesh
+    most = -(-len(value) // mesh.size())
+    first = min(most * mesh.get_local_rank(), len(value))
+    part = value[first : first + most].to(parameter.device, copy=True)
+    return DTensor.from_local(
+        part,
+        mesh,
+        parameter.placements,
+        run_check=False,
+        shape=value.shape,
+        stride=value.stride(),
+    )
 
 
 def _shard(network: nn.Module, ranks: Ranks) -> None:
@@ -154,6 +175,8 @@ def _shard(network: nn.Module, ranks: Ranks) -> None:
     # Nothing here changes outputs in place.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
     mesh = init_device_mesh(ranks.device.type, (ranks.world_size,))
+    # Moves what it shards to the mesh's device: at no time is more than one layer's, or all small layers',
+    # in one piece there.
     stacks = [m for m in network.modules() if isinstance(m, nn.Sequential | nn.ModuleList)]
     for stack in reversed(stacks):  # inner ones first
         for layer in stack:

@@ -1,9 +1,21 @@
 """What must hold before the first batch, and what follows from the shards alone."""
 
+from torch import nn
+
 from pipeline_assets.shards.index import ShardIndex
 from pipeline_assets.training.config import TrainingError, TrainingJob
 from pipeline_assets.training.parallelize import check_parallelism
 from pipeline_assets.training.tasks import check_task
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_DROPOUTS = (
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)
 
 
 def check_trainable(job: TrainingJob, index: ShardIndex) -> None:
@@ -30,6 +42,29 @@ def check_trainable(job: TrainingJob, index: ShardIndex) -> None:
                 f"all {rows:,} rows of the {split} split are {only}: there is nothing to tell apart. "
                 "Check `features.label` (column and positive value), or enlarge the split"
             )
+
+
+def check_network(network: nn.Module) -> list[str]:
+    """Return notes on layers that make the model depend on the number of ranks.
+
+    Raises:
+        TrainingError: batch norm, whose statistics would do so, too.
+    """
+    notes = []
+    for name, module in network.named_modules():
+        layer = f"the network's layer {name or 'itself'} is nn.{type(module).__name__}"
+        if isinstance(module, _BATCH_NORMS):
+            raise TrainingError(
+                f"{layer}: its statistics would be of the rows of one rank and, with gradient_accumulation, of "
+                "one micro-batch, so the model would depend on the number of ranks. Use nn.LayerNorm, as "
+                "pipeline_assets.training.models.resnet does"
+            )
+        if isinstance(module, _DROPOUTS) and module.p > 0:
+            notes.append(
+                f"{layer}: what it drops depends on the number of ranks, and so will the model; "
+                "pipeline_assets.training.models.layers.RowDropout does not"
+            )
+    return notes
 
 
 def positive_weight(job: TrainingJob, index: ShardIndex) -> float:

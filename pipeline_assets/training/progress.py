@@ -49,6 +49,11 @@ class Progress:
             self._bar.close()
         self._stack.__exit__(kind, error, trace)
 
+    @property
+    def active(self) -> bool:
+        """Whether somebody hears what is said."""
+        return self._active
+
     def say(self, text: str) -> None:
         """One line, to the Dagster log where there is one (which shows it on the console as well)."""
         if not self._active:

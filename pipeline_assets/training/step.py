@@ -21,7 +21,7 @@ class TrainingStep:
     Args:
         job: its settings.
         ranks: all of them.
-        network: on this rank's device; sharded in place if the job says so.
+        network: from `on_device`; sharded in place if the job says so.
         losses: of rows.
         profile: is told the parts of each step.
     """

@@ -19,6 +19,7 @@ import torch
 from pipeline_assets.shards.index import ShardError
 from pipeline_assets.shards.reader import Batch, ShardReader
 from pipeline_assets.training.config import Precision, TrainingError, TrainingJob
+from pipeline_assets.training.determinism import set_deterministic
 from pipeline_assets.training.device_batches import device_batches
 from pipeline_assets.training.losses import RowLosses
 from pipeline_assets.training.model import BATCH_ROWS, build_network
@@ -28,10 +29,15 @@ from pipeline_assets.training.parallelize import (
     gather_rows,
     join_ranks,
     most_of_ranks,
+    on_device,
     wait_for_all,
 )
 from pipeline_assets.training.precision import set_precision
-from pipeline_assets.training.preconditions import check_trainable, positive_weight
+from pipeline_assets.training.preconditions import (
+    check_network,
+    check_trainable,
+    positive_weight,
+)
 from pipeline_assets.training.processes import OUT_OF_MEMORY, SWEEP_PID, die_with_parent
 from pipeline_assets.training.profile.recorder import NoProfile
 from pipeline_assets.training.step import TrainingStep
@@ -59,7 +65,9 @@ class Candidate:
         train = ShardReader(job.shards, "train")
         check_trainable(job, train.index)
         torch.manual_seed(job.seed)
-        network = build_network(job.model).to(ranks.device)
+        network = build_network(job.model)
+        check_network(network)
+        network = on_device(network, ranks, job.training)
         self._losses = RowLosses(
             job.model,
             job.training,
@@ -206,7 +214,7 @@ def main(path: str) -> int:
         plan["candidates"],
         plan["seconds"],
     )
-    torch.use_deterministic_algorithms(job.training.deterministic)
+    set_deterministic(job.training.deterministic)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     ranks = join_ranks()
     if plan["what"] == "precision":

@@ -1,6 +1,5 @@
 """The training loop: epochs over shards, validation, early stopping, checkpoints, the artefact."""
 
-import math
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,26 +10,32 @@ from torch import Tensor
 
 from pipeline_assets.shards.index import load_index
 from pipeline_assets.shards.reader import ShardReader
+from pipeline_assets.training.artefact import save_artefact
 from pipeline_assets.training.checkpoint import TrainingState, snapshot
 from pipeline_assets.training.checkpoint_lock import CheckpointLock
 from pipeline_assets.training.checkpoint_writer import Cadence, CheckpointWriter
-from pipeline_assets.training.config import TrainingError, TrainingJob
+from pipeline_assets.training.config import TrainingJob
 from pipeline_assets.training.damaged_shards import find_damaged
 from pipeline_assets.training.device_batches import device_batches
+from pipeline_assets.training.end_of_epoch import check_coverage, epoch_entry
 from pipeline_assets.training.epoch_sums import EpochSums
-from pipeline_assets.training.gpu_report import GpuReport
+from pipeline_assets.training.gpu_report import gpu_report
 from pipeline_assets.training.heartbeat import Heartbeat
 from pipeline_assets.training.losses import RowLosses
 from pipeline_assets.training.metrics import is_better, validation_scores
-from pipeline_assets.training.model import TabularModel, build_network, save_model
+from pipeline_assets.training.model import TabularModel, build_network
 from pipeline_assets.training.not_finite import NotFinite
-from pipeline_assets.training.parallelize import Ranks, wait_for_all, whole
+from pipeline_assets.training.parallelize import Ranks, on_device, wait_for_all
 from pipeline_assets.training.precision import full_float32, set_precision
-from pipeline_assets.training.preconditions import check_trainable, positive_weight
+from pipeline_assets.training.preconditions import (
+    check_network,
+    check_trainable,
+    positive_weight,
+)
 from pipeline_assets.training.profile.recorder import profile_of
 from pipeline_assets.training.progress import Progress
 from pipeline_assets.training.resuming import go_back, resume
-from pipeline_assets.training.schedule import learning_rate_share
+from pipeline_assets.training.schedule import learning_rate
 from pipeline_assets.training.step import TrainingStep
 from pipeline_assets.training.tasks import check_labels, target_scale
 from pipeline_assets.training.validating import validation_predictions
@@ -51,10 +56,11 @@ class Trainer:
         if note is not None:
             progress.say(note)
         self.left_out = find_damaged(job, ranks, heartbeat)
-        for note in self.left_out.notes(load_index(job.shards).split_rows):
+        self.index = load_index(job.shards)
+        for note in self.left_out.notes(self.index.split_rows):
             progress.say(note)
-        self.index = load_index(job.shards).without(self.left_out.files)
-        check_trainable(job, self.index)
+        index = self.index.without(self.left_out.files)
+        check_trainable(job, index)
         self.train, self.validation = (
             ShardReader(
                 job.shards, split, leave_out=self.left_out.files, on_progress=heartbeat.alive
@@ -63,22 +69,23 @@ class Trainer:
         )
         for reader in (self.train, self.validation):
             check_labels(job.model, reader)
-        self.positive_weight = positive_weight(job, self.index)
+        self.positive_weight = positive_weight(job, index)
         self.target = target_scale(job.model, self.train)
         self.batches = self.train.batch_count(self.config.batch_size)
         torch.manual_seed(job.seed)
-        self.network = build_network(job.model).to(ranks.device)
+        network = build_network(job.model)
+        for note in check_network(network):
+            progress.say(note)
+        # Before the network is on the device, and parallelised.
+        self.gpu = gpu_report(job, network, ranks) if progress.active else None
+        self.network = on_device(network, ranks, self.config)
         scales = {"positive_weight": self.positive_weight, "target": self.target}
-        self.model = TabularModel(self.network, job.model, **scales).to(ranks.device)
-        # Before the network is parallelised.
-        on_gpu = ranks.device.type == "cuda"
-        self.gpu = (
-            GpuReport(job.model, self.network, self.config.precision, ranks) if on_gpu else None
-        )
+        with ranks.device:
+            self.model = TabularModel(self.network, job.model, **scales)
         losses = RowLosses(job.model, job.training, **scales).to(ranks.device)
         self.profile = profile_of(Path(job.output), self.config, self.network, ranks)
         self.step = TrainingStep(job, ranks, self.network, losses, self.profile)
-        self.state = TrainingState(fingerprint=job.fingerprint(self.index.hash))
+        self.state = TrainingState(fingerprint=job.fingerprint(index.hash))
         self.best: dict[str, Tensor] = {}
         self.checkpoints = CheckpointWriter(Path(job.checkpoints), heartbeat.alive)
         self.cadence = Cadence(self.config.checkpoint_seconds, ranks, self.checkpoints)
@@ -131,6 +138,8 @@ class Trainer:
         sums = EpochSums(self.state, self.ranks)
         self.progress.start_epoch(epoch + 1, self.train.rows, self.state.epoch_rows)
         self.step.parallel.train()
+        if self.gpu is not None:
+            self.gpu.start_epoch()
         batches = self.train.batches(
             self.config.batch_size,
             seed=self.job.seed,
@@ -157,7 +166,7 @@ class Trainer:
             sums.store(self.state)
         if self.gpu is not None:
             self.progress.say(self.gpu.line(self.train.rows / self.state.epoch_seconds))
-        self._check_coverage(epoch)
+        check_coverage(epoch + 1, self.state, self.train)
         self.heartbeat.validating(epoch + 1)
         started = time.perf_counter()
         with self.profile.span("validation"):
@@ -178,11 +187,9 @@ class Trainer:
 
     def _learning_rate(self, step: int) -> float:
         """Of a step; lower after each reload."""
-        share = learning_rate_share(
-            step, self.config.max_epochs * self.batches, self.config.warmup_share
+        return learning_rate(
+            self.config, step, batches=self.batches, reloads=len(self.state.reloads)
         )
-        lowered = self.config.reload_rate_factor ** len(self.state.reloads)
-        return self.config.learning_rate * share * lowered
 
     def validate(self) -> dict[str, float]:
         """Score the validation split."""
@@ -201,38 +208,15 @@ class Trainer:
     def _judge(self, epoch: int, scores: dict[str, float], validation_seconds: float) -> None:
         """Note the epoch, keep the best weights, decide whether to stop, checkpoint."""
         state, monitor = self.state, self.config.monitor
-        train_loss = math.fsum(state.epoch_losses) / self.train.rows
-        if not math.isfinite(train_loss):
-            raise TrainingError(
-                f"the training loss of epoch {epoch + 1} is {train_loss}, and the gradients did not show it: "
-                "the network or its backward pass replaces values that are not finite. Let it pass them on, so "
-                "that batch and rows can be named"
-            )
-        undefined = [name for name, score in scores.items() if not math.isfinite(score)]
-        if undefined:
-            raise TrainingError(
-                f"validation {', '.join(undefined)} of epoch {epoch + 1} is not a finite number, so no epoch is "
-                "better than another: predictions have overflowed, or a label has one class only. Look for "
-                "extreme values in the validation rows"
-            )
+        entry = epoch_entry(epoch + 1, state, self.train.rows, scores, validation_seconds)
         best = is_better(monitor, scores[monitor], state.best_score)
         if best:
             state.best_epoch, state.best_score = epoch + 1, scores[monitor]
             self.best = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-            for entry in state.history:
-                entry["best"] = False
-        state.history.append(
-            {
-                "epoch": epoch + 1,
-                "train_loss": train_loss,
-                **{f"validation_{name}": score for name, score in scores.items()},
-                "learning_rate": self._learning_rate(state.position - 1),
-                "best": best,
-                "rows_per_second": self.train.rows / state.epoch_seconds,
-                "seconds": state.epoch_seconds + validation_seconds,
-                "checkpoint_share": state.checkpoint_seconds / state.epoch_seconds,
-            }
-        )
+            for earlier in state.history:
+                earlier["best"] = False
+        rate = self._learning_rate(state.position - 1)
+        state.history.append({**entry, "learning_rate": rate, "best": best})
         state.start_epoch()
         waited = epoch + 1 - state.best_epoch
         state.finished = epoch + 1 >= self.config.max_epochs or waited >= self.config.patience
@@ -243,14 +227,6 @@ class Trainer:
             self.progress.say(
                 f"stopped: no better validation {monitor} for {waited} epochs; "
                 f"best {state.best_score:.5f} in epoch {state.best_epoch}"
-            )
-
-    def _check_coverage(self, epoch: int) -> None:
-        rows, total = self.state.epoch_rows, self.state.epoch_row_id_sum
-        if (rows, total) != (self.train.rows, self.train.row_id_sum):
-            raise TrainingError(
-                f"epoch {epoch + 1} saw {rows:,} rows (row_id sum {total}), the shards hold "
-                f"{self.train.rows:,} (sum {self.train.row_id_sum}): rows were dropped or repeated"
             )
 
     def _checkpoint(self) -> None:
@@ -268,27 +244,15 @@ class Trainer:
 
     def _save(self) -> None:
         """Write the artefact; all ranks come here together, the leading one writes."""
-        weights = {name: whole(tensor) for name, tensor in self.best.items()}
-        if not self.ranks.leads:
-            return
-        left_out = self.left_out.entries()
-        save_model(
-            Path(self.job.output),
-            weights=weights,
-            config=self.job.model,
+        save_artefact(
+            self.job,
+            self.state,
+            self.best,
+            self.ranks,
             positive_weight=self.positive_weight,
             target=self.target,
-            extra={
-                "training": self.config.shaping(),
-                "seed": self.job.seed,
-                "shards": load_index(self.job.shards).hash,
-                "left_out_shards": left_out,
-                "train_rows": self.train.rows,
-                "best_epoch": self.state.best_epoch,
-                "best_score": self.state.best_score,
-                "reloads": self.state.reloads,
-                "world_size": self.ranks.world_size,
-                "torch": torch.__version__,
-            },
+            index=self.index,
+            train_rows=self.train.rows,
+            left_out=self.left_out.entries(),
         )
-        self.progress.finish(self.state.history, self.state.reloads, left_out)
+        self.progress.finish(self.state.history, self.state.reloads, self.left_out.entries())

@@ -65,13 +65,14 @@ def train(job: TrainingJob, heartbeat: Heartbeat | None = None) -> None:
     """
     import torch
 
+    from pipeline_assets.training.determinism import set_deterministic
     from pipeline_assets.training.parallelize import join_ranks
     from pipeline_assets.training.progress import Progress
     from pipeline_assets.training.trainer import Trainer
 
     if "OMP_NUM_THREADS" in os.environ:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    torch.use_deterministic_algorithms(job.training.deterministic)
+    set_deterministic(job.training.deterministic)
     Path(job.output).mkdir(parents=True, exist_ok=True)
     # The launcher's watchdog has more to say about a rank that hangs than the ranks that wait for it.
     heartbeat = heartbeat or Heartbeat()

@@ -15,6 +15,7 @@ import torch
 from ray import tune
 
 from pipeline_assets.training.config import Monitor, TrainingError, TrainingJob
+from pipeline_assets.training.determinism import set_deterministic
 from pipeline_assets.training.heartbeat import Heartbeat
 from pipeline_assets.training.parallelize import join_ranks
 from pipeline_assets.training.progress import Progress
@@ -60,7 +61,7 @@ def run_trial(
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     proposed = with_settings(TrainingJob.from_dict(job), decoded(config, choices))
     torch.set_num_threads(max(1, int(cpus)))
-    torch.use_deterministic_algorithms(proposed.training.deterministic)
+    set_deterministic(proposed.training.deterministic)
     # Ray's working directory of the trial lies in its temporary folder.
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         proposed = dataclasses.replace(

@@ -207,3 +207,19 @@ class InfiniteRow(nn.Module):
 
 def infinite_row(config: ModelConfig) -> nn.Module:
     return InfiniteRow(dataclasses.replace(config, options={}), **config.options)
+
+
+class WithLayer(nn.Module):
+    """A perceptron with a layer of torch's, by name, before its head."""
+
+    def __init__(self, config: ModelConfig, layer: str) -> None:
+        super().__init__()
+        self.network = mlp.build(config)
+        self.added = getattr(nn, layer)(1)
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        return self.added(self.network(numeric, categorical)[:, None]).squeeze(1)
+
+
+def with_layer(config: ModelConfig) -> nn.Module:
+    return WithLayer(dataclasses.replace(config, options={}), **config.options)

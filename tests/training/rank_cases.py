@@ -24,6 +24,7 @@ from pipeline_assets.training.parallelize import (
     Ranks,
     clip_gradients,
     join_ranks,
+    placed_like,
     wait_for_all,
     whole,
 )
@@ -85,12 +86,25 @@ def check_overflow(ranks: Ranks, parallelism: Literal["ddp", "fsdp"]) -> None:
     assert not any(torch.equal(a, whole(b)) for a, b in zip(before, network.parameters()))
 
 
+def check_parts(ranks: Ranks) -> None:
+    """A whole tensor is put where a sharded one lies: each rank gets its rows, and memory for no more."""
+    torch.manual_seed(0)
+    network = torch.nn.Linear(3, 5, bias=False)  # three rows and two
+    value = network.weight.detach().clone()
+    ParallelNetwork(network, ranks, TrainingConfig(parallelism="fsdp"))
+    placed: Any = placed_like(value, network.weight)
+    assert torch.equal(whole(placed), value) and torch.equal(whole(network.weight.detach()), value)
+    part = placed.to_local()
+    assert part.untyped_storage().nbytes() == 4 * 3 * (3, 2)[ranks.rank]
+
+
 def main(path: str) -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     ranks = join_ranks()
     check_overflow(ranks, "ddp")
     check_overflow(ranks, "fsdp")
+    check_parts(ranks)
     for case in json.loads(Path(path).read_text()):
         job = TrainingJob.from_dict(case["job"])
         output = Path(job.output)

@@ -11,11 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from pipeline_assets.shards import ShardReader
 from pipeline_assets.training.config import TrainingConfig, TrainingError, TrainingJob
-from pipeline_assets.training.parallelize import SHARDED_ALONE, check_parallelism
+from pipeline_assets.training.parallelize import (
+    SHARDED_ALONE,
+    Ranks,
+    check_parallelism,
+    on_device,
+)
 from pipeline_assets.training.worker import train
 
 RESNET = "pipeline_assets.training.models.resnet:build"
@@ -141,3 +147,10 @@ def job_on_one_rank(job: TrainingJob) -> TrainingJob:
 def test_a_static_graph_does_not_accumulate() -> None:
     with pytest.raises(TrainingError, match="do not go together"):
         check_parallelism(TrainingConfig(ddp_static_graph=True, gradient_accumulation=2))
+
+
+def test_a_network_that_is_sharded_is_never_whole_on_a_device() -> None:
+    ranks = Ranks(rank=0, world_size=2, device=torch.device("meta"))
+    for parallelism, device in (("ddp", "meta"), ("fsdp", "cpu")):
+        network = on_device(torch.nn.Linear(2, 2), ranks, TrainingConfig(parallelism=parallelism))
+        assert {parameter.device.type for parameter in network.parameters()} == {device}

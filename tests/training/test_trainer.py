@@ -112,6 +112,23 @@ def test_one_class_only_is_refused_before_training(make_job, label: float) -> No
     assert not (Path(job.output) / "metrics.jsonl").exists()
 
 
+@pytest.mark.parametrize("layer", ["BatchNorm1d", "SyncBatchNorm"])
+def test_batch_norm_is_refused(make_job, layer: str) -> None:  # type: ignore[no-untyped-def]
+    job = make_job(factory="tests.training.factories:with_layer", options={"layer": layer})
+    with pytest.raises(TrainingError, match=rf"layer added is nn\.{layer}: .* Use nn\.LayerNorm"):
+        train(job)
+
+
+def test_dropout_that_depends_on_ranks_is_said(  # type: ignore[no-untyped-def]
+    make_job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(make_job(factory="tests.training.factories:with_torch_dropout", max_epochs=1))
+    said = "layer dropout is nn.Dropout: what it drops depends on the number of ranks"
+    assert said in capsys.readouterr().out
+    train(make_job(max_epochs=1))
+    assert "what it drops" not in capsys.readouterr().out
+
+
 def test_statistics_of_other_features_are_refused(make_job) -> None:  # type: ignore[no-untyped-def]
     job = make_job()
     config = job.model.preprocessor

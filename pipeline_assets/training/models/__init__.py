@@ -7,6 +7,10 @@ is () for a binary label and a regression, (classes,) for multi-class and multi-
 a quantile regression. A model knows nothing of processes, devices or losses; it calls its sub-modules
 and does not reach into their parameters, which lie elsewhere while they are sharded over ranks.
 
+What it gives for a row depends on that row alone, in training as well, so that the result is the same for
+any number of ranks: `nn.LayerNorm` in place of batch norm, which is refused, and `layers.RowDropout` in
+place of `nn.Dropout`, for which there is a warning.
+
     mlp       multi-layer perceptron
     resnet    residual perceptron
     tabm      parameter-efficient ensemble of perceptrons

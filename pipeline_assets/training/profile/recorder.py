@@ -22,7 +22,12 @@ from torch.profiler import record_function
 from pipeline_assets.training.config import TrainingConfig
 from pipeline_assets.training.device_batches import DeviceBatch
 from pipeline_assets.training.files import json_bytes, write_atomically
-from pipeline_assets.training.parallelize import Ranks, gather_rows, wait_for_all
+from pipeline_assets.training.parallelize import (
+    Ranks,
+    gather_rows,
+    is_sharded,
+    wait_for_all,
+)
 from pipeline_assets.training.profile.clock import HostClock, clock_of
 from pipeline_assets.training.profile.findings import (
     PARTS,
@@ -67,7 +72,7 @@ class StepProfile(NoProfile):
     Args:
         output: folder for `profile.json` and one trace per rank; ranks on several nodes share it.
         config: of the training.
-        network: as it is trained, on this rank's device.
+        network: as it is trained.
         ranks: all of them measure.
     """
 
@@ -76,7 +81,7 @@ class StepProfile(NoProfile):
     ) -> None:
         self._output = output
         self._ranks = ranks
-        self._is_sharded = ranks.world_size > 1 and config.parallelism == "fsdp"
+        self._is_sharded = is_sharded(config, ranks)
         self._traced_epoch = min(2, config.max_epochs)
         self._clock: HostClock = clock_of(ranks.device)
         self._spans = {part: _Span(self, part) for part in PARTS}

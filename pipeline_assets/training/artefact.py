@@ -1,0 +1,68 @@
+"""The model as a finished training leaves it, with what it was made of."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline_assets.shards.index import ShardIndex
+from pipeline_assets.training.checkpoint import TrainingState
+from pipeline_assets.training.config import TrainingJob
+from pipeline_assets.training.model import save_model
+from pipeline_assets.training.parallelize import Ranks, whole
+from pipeline_assets.training.tasks import TargetScale
+
+
+def save_artefact(
+    job: TrainingJob,
+    state: TrainingState,
+    best: dict[str, Tensor],
+    ranks: Ranks,
+    *,
+    positive_weight: float,
+    target: TargetScale,
+    index: ShardIndex,
+    train_rows: int,
+    left_out: list[dict[str, Any]],
+) -> None:
+    """Write the job's output; all ranks come here together, the leading one writes.
+
+    Args:
+        job: that is finished.
+        state: at its end.
+        best: weights of the best epoch, sharded or not.
+        ranks: all of them.
+        positive_weight: of the loss, resolved.
+        target: scale of a regression's labels.
+        index: of the shards, damaged ones included.
+        train_rows: of the shards that took part.
+        left_out: damaged shards that took no part.
+    """
+    weights: dict[str, Tensor] = {}
+    for name, tensor in best.items():
+        # One at a time: a device need not have room for all.
+        gathered = whole(tensor)
+        if ranks.leads:
+            weights[name] = gathered.cpu()
+    if not ranks.leads:
+        return
+    save_model(
+        Path(job.output),
+        weights=weights,
+        config=job.model,
+        positive_weight=positive_weight,
+        target=target,
+        extra={
+            "training": job.training.shaping(),
+            "seed": job.seed,
+            "shards": index.hash,
+            "left_out_shards": left_out,
+            "train_rows": train_rows,
+            "best_epoch": state.best_epoch,
+            "best_score": state.best_score,
+            "reloads": state.reloads,
+            "world_size": ranks.world_size,
+            "torch": torch.__version__,
+        },
+    )

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from pipeline_assets.orchestration.epochs import EpochMetrics
 from pipeline_assets.orchestration.metadata import markdown_table, picture
 from pipeline_assets.orchestration.model_run import model_run
 from pipeline_assets.orchestration.stage import StageRun
+from pipeline_assets.orchestration.superseded import remove_superseded
 from pipeline_assets.orchestration.tracking import tracking_key
 from pipeline_assets.orchestration.training_on_spark import launch_on_spark
 from pipeline_assets.orchestration.training_profile import profile_files, profile_tables
@@ -114,7 +114,7 @@ def build_trained_model(use_case: UseCase) -> dg.AssetsDefinition:
             in_use = aliased_models(use_case.model_name, tracking_uri=tracking.tracking_uri)
             kept = {model.data_versions.get("trained_model", "") for model in in_use}
             version = run.publish(staged, protect=kept)
-            shutil.rmtree(job.checkpoints, ignore_errors=True)
+            remove_superseded(Path(job.checkpoints), keep=False)
             epochs = history["epochs"]
             return run.result(
                 version,
@@ -166,8 +166,8 @@ def training_job(
     job = with_settings(job, settings or {})
     index = json.loads((shards / INDEX_FILE).read_text(encoding="utf-8"))
     fingerprint = job.fingerprint(code_version(json.dumps(index, sort_keys=True)))
-    checkpoints = environment.resolve("data/checkpoints") / use_case.name / fingerprint
-    return dataclasses.replace(job, checkpoints=str(checkpoints))
+    checkpoints = environment.resolve("data/checkpoints") / use_case.name / run.partition
+    return dataclasses.replace(job, checkpoints=str(checkpoints / fingerprint))
 
 
 def launch(context: dg.AssetExecutionContext, job: TrainingJob, path: Path) -> None:

@@ -5,7 +5,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pipeline_assets.orchestration.best_settings import BEST_FILE, STUDY
 from pipeline_assets.orchestration.metadata import markdown_table, picture
 from pipeline_assets.orchestration.model_run import model_run
 from pipeline_assets.orchestration.stage import StageRun
+from pipeline_assets.orchestration.superseded import remove_superseded
 from pipeline_assets.orchestration.tracking import tracking_key
 from pipeline_assets.orchestration.training import POOL, training_job
 from pipeline_assets.orchestration.training_sets import (
@@ -30,7 +31,7 @@ from pipeline_assets.shards.index import load_index
 from pipeline_assets.spec import Tuning, UseCase
 from pipeline_assets.training.config import Monitor, TrainingJob
 from pipeline_assets.tuning.journal import Journal
-from pipeline_assets.tuning.trials import Trial, best_trial
+from pipeline_assets.tuning.trials import Trial, best_trial, ranked
 
 _SEARCHED = {"space", "search", "scheduler", "grace_epochs", "reduction_factor", "seed"}
 """What makes a study; the rest is how much of it is done, and where."""
@@ -66,13 +67,14 @@ def build_tuning_study(use_case: UseCase, tuning: Tuning) -> dg.AssetsDefinition
         from pipeline_assets.tuning.plots import importance_bars, parallel_coordinates
 
         require_extra()
-        with model_run(context, use_case) as (run, tracking, folder):
+        with model_run(context, use_case) as (run, tracking, folder), ExitStack() as stack:
             monitor: Monitor = use_case.training.monitor
             with _place(run, folder) as place:
                 job, study = _job(run, tuning, folder, place)
-                runs = TrialRuns(tracking, Journal(study).id, monitor, context.log)
-                trials = _trials(run, tuning, job, study, runs)
-            runs.finish()
+                # Until what it found is published.
+                journal = stack.enter_context(Journal(study))
+                with TrialRuns(tracking, journal.id, monitor, context.log) as runs:
+                    trials = _trials(run, tuning, job, journal, runs)
             best = best_trial(trials, monitor)
             assert best is not None
             score = best.score(monitor)
@@ -105,9 +107,8 @@ def build_tuning_study(use_case: UseCase, tuning: Tuning) -> dg.AssetsDefinition
                 metadata={"best": best.to_dict(), "mlflow_run_id": tracking.run_id},
             )
             version = run.publish(staged)
-            if len(trials) >= tuning.trials:
-                # What is done anew after this is a new study; one that time has cut off continues.
-                shutil.rmtree(study, ignore_errors=True)
+            # What is done anew after this is a new study; one that time has cut off continues.
+            remove_superseded(study, keep=len(trials) < tuning.trials)
             return run.result(
                 version,
                 {
@@ -135,7 +136,7 @@ def _place(run: StageRun, folder: Path) -> Iterator[Path]:
         yield folder
         return
     # Trials run on other machines, which see the home and not this one's temporary folder.
-    place = environment.resolve("data/tuning") / run.use_case.name / "inputs" / run.partition
+    place = environment.resolve("data/tuning") / run.use_case.name / run.partition / "inputs"
     shutil.rmtree(place, ignore_errors=True)
     try:
         yield place
@@ -160,11 +161,11 @@ def _job(run: StageRun, tuning: Tuning, folder: Path, place: Path) -> tuple[Trai
     job = dataclasses.replace(job, training=dataclasses.replace(job.training, profile=False))
     searched = json.dumps(tuning.model_dump(mode="json", include=_SEARCHED), sort_keys=True)
     name = code_version(job.fingerprint(load_index(shards).hash), searched)
-    return job, environment.resolve("data/tuning") / run.use_case.name / name
+    return job, environment.resolve("data/tuning") / run.use_case.name / run.partition / name
 
 
 def _trials(
-    run: StageRun, tuning: Tuning, job: TrainingJob, folder: Path, runs: TrialRuns
+    run: StageRun, tuning: Tuning, job: TrainingJob, journal: Journal, runs: TrialRuns
 ) -> list[Trial]:
     from pipeline_assets.tuning.study import run_study
 
@@ -173,6 +174,8 @@ def _trials(
 
     def listen(trial: Trial) -> None:
         runs.add(trial)
+        if not trial.is_over:
+            return
         seen.append(trial)
         best = best_trial(seen, monitor)
         score, reached = trial.score(monitor), None if best is None else best.score(monitor)
@@ -186,7 +189,7 @@ def _trials(
         job,
         tuning,
         seed=run.use_case.seed,
-        folder=folder,
+        journal=journal,
         listener=listen,
         ray_address=run.platform.environment.tuning.ray_address,
     )
@@ -202,16 +205,6 @@ def _plain(trial: Trial) -> dict[str, Any]:
 
 def _table(trials: list[Trial], tuning: Tuning, monitor: Monitor) -> str:
     """All trials, the best first."""
-    from pipeline_assets.training.metrics import is_better
-
-    ascending = is_better(monitor, 0.0, 1.0)
-    worst = math.inf if ascending else -math.inf
-
-    def rank(trial: Trial) -> float:
-        score = trial.score(monitor)
-        return worst if score is None else score
-
-    ordered = sorted(trials, key=rank, reverse=not ascending)
     return markdown_table(
         ["trial", monitor, "epochs", "outcome", "seconds", *tuning.space],
         [
@@ -223,6 +216,6 @@ def _table(trials: list[Trial], tuning: Tuning, monitor: Monitor) -> str:
                 round(trial.seconds, 1),
                 *(trial.settings[name] for name in tuning.space),
             )
-            for trial in ordered
+            for trial in ranked(trials, monitor)
         ],
     )

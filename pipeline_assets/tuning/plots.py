@@ -24,14 +24,19 @@ _TICKS = 5
 def parallel_coordinates(trials: Sequence[Trial], space: Space, monitor: Monitor) -> bytes:
     """Draw each trial as a line across its settings to its score, the best one thick; PNG bytes.
 
-    The brighter a line, the better its trial. Trials without a score are left out. Equal trials give equal bytes.
+    The brighter a line, the better its trial. Trials that failed or have no score are left out. Equal trials give
+    equal bytes.
     """
     from matplotlib import colormaps
     from matplotlib.collections import LineCollection
     from matplotlib.colors import Normalize
 
     best = best_trial(trials, monitor)
-    scored = [(trial, score) for trial in trials if (score := trial.score(monitor)) is not None]
+    scored = [
+        (trial, score)
+        for trial in trials
+        if trial.outcome != "failed" and (score := trial.score(monitor)) is not None
+    ]
     scores = [score for _, score in scored]
     low, high = min(scores), max(scores)
     span = high - low or 1.0

@@ -35,14 +35,23 @@ def with_settings(job: TrainingJob, settings: Mapping[str, Any]) -> TrainingJob:
     )
 
 
-def declared_settings(job: TrainingJob, names: Iterable[str]) -> dict[str, Any]:
-    """The values that a job has for these settings; options left to the factory's default are left out."""
+def declared_settings(
+    job: TrainingJob, names: Iterable[str], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The values that a job has for these settings.
+
+    Args:
+        job: the training.
+        names: of settings.
+        defaults: of the factory's options; an option that neither is declared nor has one is left out.
+    """
     found: dict[str, Any] = {}
+    options = {**defaults, **job.model.options}
     for name in names:
         if name.startswith(_TRAINING):
             found[name] = getattr(job.training, name.removeprefix(_TRAINING))
-        elif name.removeprefix(_OPTIONS) in job.model.options:
-            found[name] = job.model.options[name.removeprefix(_OPTIONS)]
+        elif name.removeprefix(_OPTIONS) in options:
+            found[name] = options[name.removeprefix(_OPTIONS)]
     return found
 
 

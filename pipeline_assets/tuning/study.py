@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipeline_assets.spec import Tuning
+from pipeline_assets.spec.factory_options import default_options
 from pipeline_assets.training.config import Monitor, TrainingJob
 from pipeline_assets.training.metrics import is_better
 from pipeline_assets.tuning.checking import check_study
@@ -17,6 +18,7 @@ from pipeline_assets.tuning.space import choices, distributions, encoded
 from pipeline_assets.tuning.trials import Trial, best_trial
 
 Listener = Callable[[Trial], None]
+"""Is told each trial when it begins, after each of its epochs, and when it is over."""
 _RETRIES = 1
 """Of a trial whose process died, which may have been another's fault."""
 
@@ -26,7 +28,7 @@ def run_study(
     tuning: Tuning,
     *,
     seed: int,
-    folder: Path,
+    journal: Journal,
     listener: Listener,
     ray_address: str | None = None,
 ) -> list[Trial]:
@@ -38,8 +40,8 @@ def run_study(
         job: the training, with the settings as declared.
         tuning: the space and the budget.
         seed: of the search.
-        folder: of the journal: the same for the same study.
-        listener: is told each trial that is over, those of earlier executions first.
+        journal: of the study: the same for the same study.
+        listener: is told each trial, those first that were over in earlier executions.
         ray_address: `host:port` of a Ray cluster that this machine belongs to; None for this machine alone.
 
     Raises:
@@ -47,14 +49,13 @@ def run_study(
         TrainingError: nothing to train with.
         TuningError: Ray cannot run a trial, or no trial has a result.
     """
-    journal = Journal(folder)
     for trial in journal.finished:
         listener(trial)
     if len(journal.finished) < tuning.trials:
         check_study(job, tuning.space)
         with ray_session(ray_address) as session:
             # What trials on other machines write lies where all see it.
-            results = (session.folder if ray_address is None else folder) / "results"
+            results = (session.folder if ray_address is None else journal.folder) / "results"
             try:
                 _run_missing(job, tuning, seed, journal, listener, session, results)
             finally:
@@ -139,7 +140,7 @@ def _search(job: TrainingJob, tuning: Tuning, seed: int, journal: Journal, mode:
     from pipeline_assets.tuning.trial import BEST
 
     space, monitor = tuning.space, job.training.monitor
-    declared = declared_settings(job, space)
+    declared = declared_settings(job, space, default_options(job.model.factory))
     first = list(journal.interrupted.values())
     if declared not in journal.begun.values():
         first.insert(0, declared)

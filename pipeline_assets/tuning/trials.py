@@ -8,19 +8,20 @@ from typing import Any, Literal
 from pipeline_assets.training.config import Monitor
 from pipeline_assets.training.metrics import is_better
 
-Outcome = Literal["completed", "stopped", "failed"]
+Outcome = Literal["running", "completed", "stopped", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A trial that is over."""
+    """A trial, as far as it came."""
 
     number: int
     """From 1, in the order in which trials began."""
     settings: Mapping[str, Any]
     """Setting to value."""
     outcome: Outcome
-    """`completed`: trained to its end; `stopped`: others did better after as many epochs; `failed`: an error."""
+    """`completed`: trained to its end; `stopped`: others did better after as many epochs; `failed`: an error;
+    `running`: not over."""
     scores: tuple[float, ...] = ()
     """Validation score after each epoch."""
     message: str = ""
@@ -28,7 +29,7 @@ class Trial:
     began: float = 0.0
     """Seconds since the epoch of Unix time."""
     seconds: float = 0.0
-    """Wall time."""
+    """Wall time so far."""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Trial":
@@ -38,6 +39,11 @@ class Trial:
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe form."""
         return asdict(self)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes of it."""
+        return self.outcome != "running"
 
     @property
     def epochs(self) -> int:
@@ -58,16 +64,23 @@ class Trial:
         return None if epoch is None else self.scores[epoch - 1]
 
 
-def best_trial(trials: Iterable[Trial], monitor: Monitor) -> Trial | None:
-    """The trial with the best score, the earliest of equal ones; None where no trial has one.
+def ranked(trials: Iterable[Trial], monitor: Monitor) -> list[Trial]:
+    """By score, the best first and the earlier of equal ones; last of all those that failed or have no score.
 
     Those that were stopped early count as well: the best epoch of a training is what a model is made of.
     """
-    best: Trial | None = None
-    for trial in sorted(trials, key=lambda trial: trial.number):
-        score = trial.score(monitor)
-        if trial.outcome == "failed" or score is None:
-            continue
-        if best is None or is_better(monitor, score, best.score(monitor)):
-            best = trial
-    return best
+    sign = 1.0 if is_better(monitor, 0.0, 1.0) else -1.0
+
+    def place(trial: Trial) -> tuple[bool, float, int]:
+        score = None if trial.outcome == "failed" else trial.score(monitor)
+        return score is None, 0.0 if score is None else sign * score, trial.number
+
+    return sorted(trials, key=place)
+
+
+def best_trial(trials: Iterable[Trial], monitor: Monitor) -> Trial | None:
+    """The first one as `ranked`; None where no trial has a score that counts."""
+    first = next(iter(ranked(trials, monitor)), None)
+    if first is None or first.outcome == "failed" or first.score(monitor) is None:
+        return None
+    return first

@@ -35,7 +35,7 @@ class Watch(Callback):
             journal: of the study; trials that were interrupted keep their numbers.
             choices: parameters that are JSON texts.
             halving: the scheduler that ends trials early, if any.
-            listener: is told each trial that is over.
+            listener: is told each trial when it begins, after each epoch, and when it is over.
         """
         self.error: BaseException | None = None
         """What went wrong here or in the listener, the first of it."""
@@ -60,8 +60,9 @@ class Watch(Callback):
                 self._numbers[proposed.trial_id] = self._number(proposed)
         settings, number = self._settings(trial), self._numbers[trial.trial_id]
         self.began = self.began or time.monotonic()
-        self._running[trial.trial_id] = _Running(number, settings)
+        running = self._running[trial.trial_id] = _Running(number, settings)
         self._do(lambda: self._journal.begin(number, settings))
+        self._do(lambda: self._listener(running.trial("running")))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -72,6 +73,7 @@ class Watch(Callback):
             running.message = result[FAILED]
         else:
             running.scores.append(float(result[SCORE]))
+            self._do(lambda: self._listener(running.trial("running")))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial ended by itself or by the scheduler; not called for those that time cut off."""
@@ -102,16 +104,7 @@ class Watch(Callback):
         return max([*self._journal.begun, *self._numbers.values()], default=0) + 1
 
     def _end(self, trial: Any, outcome: Outcome) -> None:
-        running = self._running[trial.trial_id]
-        over = Trial(
-            number=running.number,
-            settings=running.settings,
-            outcome=outcome,
-            scores=tuple(running.scores),
-            message=running.message,
-            began=running.began,
-            seconds=time.time() - running.began,
-        )
+        over = self._running[trial.trial_id].trial(outcome)
         self._do(lambda: self._journal.end(over))
         self._do(lambda: self._listener(over))
 
@@ -130,6 +123,17 @@ class _Running:
         self.scores: list[float] = []
         self.message = ""
         self.began = time.time()
+
+    def trial(self, outcome: Outcome) -> Trial:
+        return Trial(
+            number=self.number,
+            settings=self.settings,
+            outcome=outcome,
+            scores=tuple(self.scores),
+            message=self.message,
+            began=self.began,
+            seconds=time.time() - self.began,
+        )
 
 
 class StudyEnd(Stopper):

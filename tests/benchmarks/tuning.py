@@ -50,7 +50,7 @@ class Search:
     seconds: float = 0.0
     best: float = 0.0
     found: list[tuple[float, float]] = field(default_factory=list)
-    """Seconds since the start and the best score by then."""
+    """Seconds since the first trial began and the best score by then."""
 
     def add(self, score: float | None, epochs: int, seconds: float) -> None:
         self.trials += 1
@@ -117,17 +117,19 @@ def training_job(home: Path, changes: dict[str, Any], max_epochs: int) -> tuple[
 
 
 def searched(job: Any, tuning: Any, seed: int, home: Path) -> Search:
-    """One search, Ray's start included."""
+    """One search, from the beginning of its first trial on: how long Ray takes to start varies."""
+    from pipeline_assets.tuning.journal import Journal
     from pipeline_assets.tuning.study import run_study
 
-    search, started = Search(), time.perf_counter()
+    search, began = Search(), []
 
     def listen(trial: Any) -> None:
-        search.add(trial.score("roc_auc"), trial.epochs, time.perf_counter() - started)
+        began.append(trial.began)
+        if trial.is_over:
+            search.add(trial.score("roc_auc"), trial.epochs, time.time() - began[0])
 
-    with tempfile.TemporaryDirectory(dir=home) as folder:
-        run_study(job, tuning, seed=seed, folder=Path(folder), listener=listen)
-    search.seconds = time.perf_counter() - started
+    with tempfile.TemporaryDirectory(dir=home) as folder, Journal(Path(folder)) as journal:
+        run_study(job, tuning, seed=seed, journal=journal, listener=listen)
     return search
 
 

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pipeline_assets.features.use_cases import load_checked_use_case
+from pipeline_assets.orchestration import trial_runs
 from pipeline_assets.orchestration.definitions import use_case_definitions
 from pipeline_assets.orchestration.tracking import Tracking
 from pipeline_assets.orchestration.trial_runs import TrialRuns
@@ -39,6 +40,14 @@ def store_of(project: Project) -> MlflowClient:
     return MlflowClient(tracking_uri=f"sqlite:///{project.home}/data/mlflow/mlflow.db")
 
 
+def interrupted(project: Project, what: str, partition: str) -> Path:
+    """What an execution with other settings has left."""
+    folder = project.home / "data" / what / "tiny" / partition / "0123456789abcdef"
+    folder.mkdir(parents=True)
+    (folder / "lock").touch()
+    return folder
+
+
 @pytest.fixture(scope="module")
 def studied(
     tmp_path_factory: pytest.TempPathFactory,
@@ -46,6 +55,8 @@ def studied(
     """The data and one study of four trials."""
     with published_project(tmp_path_factory.mktemp("tuning"), assets=UPSTREAM) as project:
         project.edit(lambda attributes: attributes.update(tuning=TUNING))
+        interrupted(project, "tuning", "all")
+        interrupted(project, "tuning", "2018-04-01")
         result = project.run("tuning")
         assert result.success, failure_text(result)
         yield project, result
@@ -79,8 +90,10 @@ def test_the_study_shows_its_trials_and_publishes_the_best(
     assert sorted(file.path for file in version.files("plots/")) == [
         "plots/importance.png", "plots/parallel_coordinates.png",
     ]  # fmt: skip
-    # A study that is complete is not continued: the next execution is a new one.
-    assert not list((project.home / "data" / "tuning" / "tiny").glob("*/trials.jsonl"))
+    # A study that is complete is not continued: the next execution is a new one. Nor is one of other settings,
+    # unless it is of another training date.
+    left = (project.home / "data" / "tuning" / "tiny").rglob("lock")
+    assert [path.parts[-3] for path in left] == ["2018-04-01"]
 
 
 @pytest.mark.heavy
@@ -99,7 +112,10 @@ def test_each_trial_is_a_child_of_the_mlflow_run(
         rate = run.data.params["training.learning_rate"]
         assert float(rate) == trial["settings"]["training.learning_rate"]
         history = store.get_metric_history(run.info.run_id, "validation_roc_auc")
-        assert [item.value for item in history] == trial["scores"]
+        assert sorted((item.step, item.value) for item in history) == list(
+            enumerate(trial["scores"], start=1)
+        )
+        assert run.data.tags["dagster_run_id"] == result.run_id
 
 
 @pytest.mark.heavy
@@ -109,8 +125,12 @@ def test_a_model_is_made_of_the_best_settings_when_the_spec_says_so(
     project, _ = studied
     best = project.current("tuning_study").read_json("best.json")["settings"]
     project.edit(lambda attributes: attributes["tuning"].update(use_best=True))
+    left, of_another_date = (
+        interrupted(project, "checkpoints", date) for date in ("all", "2018-04-01")
+    )
     result = project.run(asset_selection=[dg.AssetKey(["tiny", "trained_model"])])
     assert result.success, failure_text(result)
+    assert list(left.parent.iterdir()) == [] and of_another_date.exists()
     tuned = project.current("trained_model")
     config = tuned.read_json("config.json")
     # The YAML says 0.02 and [8].
@@ -256,33 +276,74 @@ def trial(number: int, **facts: Any) -> Trial:
     return Trial(number=number, began=1e9, seconds=5.0, **{**made, **facts})
 
 
+def send(tracking: Tracking, *trials: Trial, study: str = "study") -> None:
+    with TrialRuns(tracking, study, "roc_auc", LOG) as runs:
+        for trial in trials:
+            runs.add(trial)
+
+
+def test_a_trial_is_in_mlflow_while_it_runs_and_ended_when_time_cuts_it_off(
+    begin_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial_runs, "_SECONDS", 0.0)
+    tracking = begin_run()
+    store = MlflowClient(tracking_uri=tracking.tracking_uri)
+    store.set_tag(tracking.run_id, "dagster_run_id", "of Dagster")
+    with TrialRuns(tracking, "study", "roc_auc", LOG) as runs:
+        for scores in ((), (0.7,), (0.7, 0.8)):
+            runs.add(trial(1, outcome="running", scores=scores))
+            [child] = children_of(store, tracking.run_id)
+            assert child.info.status == "RUNNING"
+            assert child.data.metrics.get("validation_roc_auc") == (scores or (None,))[-1]
+        assert child.data.params == {"training.learning_rate": "0.1"}
+        # By it the runs of a killed process are found.
+        assert child.data.tags["dagster_run_id"] == "of Dagster"
+        runs.add(trial(2, outcome="running", scores=()))
+        runs.add(trial(2, outcome="stopped", scores=(0.6,)))
+    cut_off, stopped = children_of(store, tracking.run_id)
+    assert (cut_off.info.status, stopped.info.status) == ("KILLED", "FINISHED")
+    assert cut_off.data.tags["tuning.outcome"].startswith("cut off")
+    # It begins again from nothing in the next execution, which ends it.
+    again = begin_run()
+    send(again, trial(2, outcome="stopped", scores=(0.6,)), trial(1, outcome="running", scores=()), trial(1))  # fmt: skip
+    completed, _ = children_of(store, again.run_id)
+    assert completed.info.run_id == cut_off.info.run_id and completed.info.status == "FINISHED"
+    assert completed.data.tags["tuning.outcome"] == "completed"
+    history = store.get_metric_history(completed.info.run_id, "validation_roc_auc")
+    assert [(item.step, item.value) for item in history] == [(1, 0.7), (2, 0.8)]
+
+
+def test_no_trial_runs_in_mlflow_when_the_study_has_failed(begin_run: Any) -> None:
+    tracking = begin_run()
+    store = MlflowClient(tracking_uri=tracking.tracking_uri)
+    with pytest.raises(KeyboardInterrupt), TrialRuns(tracking, "study", "roc_auc", LOG) as runs:
+        runs.add(trial(1, outcome="running", scores=()))
+        raise KeyboardInterrupt
+    [child] = children_of(store, tracking.run_id)
+    assert child.info.status == "KILLED"
+
+
 def test_a_continued_study_takes_over_the_runs_of_the_killed_one(begin_run: Any) -> None:
     killed = begin_run()
-    runs = TrialRuns(killed, "study", "roc_auc", LOG)
-    runs.add(trial(1))
-    runs.add(trial(2, outcome="failed", scores=(), message="loss is NaN"))
+    diverged = trial(2, outcome="failed", scores=(), message="loss is NaN")
+    send(killed, trial(1), diverged)
     store = MlflowClient(tracking_uri=killed.tracking_uri)
     before = [run.info.run_id for run in children_of(store, killed.run_id)]
     again = begin_run()
-    runs = TrialRuns(again, "study", "roc_auc", LOG)
-    for over in (trial(1), trial(2, outcome="failed", scores=(), message="loss is NaN"), trial(3)):
-        runs.add(over)
-    runs.finish()
+    send(again, trial(1), diverged, trial(3))
     assert children_of(store, killed.run_id) == []
     children = children_of(store, again.run_id)
     assert [run.info.run_id for run in children][:2] == before and len(children) == 3
     assert [run.info.status for run in children] == ["FINISHED", "FAILED", "FINISHED"]
     assert children[1].data.tags["tuning.message"] == "loss is NaN"
     tags = children[0].data.tags | {"tuning.trial": "4"}
-    cut_off = store.create_run(children[0].info.experiment_id, tags=tags)
-    store.set_terminated(cut_off.info.run_id, "FAILED")
+    left = store.create_run(children[0].info.experiment_id, tags=tags)
     last = begin_run()
-    TrialRuns(last, "study", "roc_auc", LOG).add(trial(4))
+    send(last, trial(4))
     [completed] = children_of(store, last.run_id)
-    assert (completed.info.run_id, completed.info.status) == (cut_off.info.run_id, "FINISHED")
+    assert (completed.info.run_id, completed.info.status) == (left.info.run_id, "FINISHED")
     assert completed.data.metrics == {"validation_roc_auc": 0.8}
-    other = TrialRuns(begin_run(), "another study", "roc_auc", LOG)
-    other.add(trial(1))
+    send(begin_run(), trial(1), study="another study")
     assert len(children_of(store, again.run_id)) == 3
 
 
@@ -290,17 +351,21 @@ def test_a_lost_mlflow_server_gets_the_trials_later(
     begin_run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracking = begin_run()
-    runs = TrialRuns(tracking, "study", "roc_auc", LOG)
-    log = TrialRuns._log_trial
+    log, tried = TrialRuns._log_trial, []
 
     def away(*_: Any) -> None:
+        tried.append(1)
         raise RegistryError("the MLflow server was lost")
 
-    monkeypatch.setattr(TrialRuns, "_log_trial", away)
-    runs.add(trial(1))
-    with pytest.raises(RegistryError, match="was lost"):
-        runs.finish()
-    monkeypatch.setattr(TrialRuns, "_log_trial", log)
-    runs.add(trial(2))
+    with TrialRuns(tracking, "study", "roc_auc", LOG) as runs:
+        monkeypatch.setattr(TrialRuns, "_log_trial", away)
+        runs.add(trial(1))
+        runs.add(trial(2))
+        # Each attempt holds up the study.
+        assert len(tried) == 1
+        monkeypatch.setattr(TrialRuns, "_log_trial", log)
     store = MlflowClient(tracking_uri=tracking.tracking_uri)
     assert len(children_of(store, tracking.run_id)) == 2
+    monkeypatch.setattr(TrialRuns, "_log_trial", away)
+    with pytest.raises(RegistryError, match="was lost"):
+        send(tracking, trial(3))

@@ -24,12 +24,14 @@ import json, sys
 from pathlib import Path
 from pipeline_assets.spec import Tuning
 from pipeline_assets.training.config import TrainingJob
+from pipeline_assets.tuning.journal import Journal
 from pipeline_assets.tuning.study import run_study
 
 def main(folder):
     job = TrainingJob.load(folder / "job.json")
     tuning = Tuning.model_validate_json((folder / "tuning.json").read_text())
-    run_study(job, tuning, seed=0, folder=folder / "study", listener=lambda trial: None)
+    with Journal(folder / "study") as journal:
+        run_study(job, tuning, seed=0, journal=journal, listener=lambda trial: None)
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline_assets.spec import Tuning
+from pipeline_assets.spec.factory_options import default_options
 from pipeline_assets.training.config import TrainingJob
 from pipeline_assets.tuning.errors import TuningError
 from pipeline_assets.tuning.extra import require_extra
@@ -19,7 +22,7 @@ from pipeline_assets.tuning.journal import Journal
 from pipeline_assets.tuning.plots import importance_bars, parallel_coordinates
 from pipeline_assets.tuning.settings import declared_settings, decoded, with_settings
 from pipeline_assets.tuning.space import choices, distributions, encoded
-from pipeline_assets.tuning.trials import Trial, best_trial
+from pipeline_assets.tuning.trials import Trial, best_trial, ranked
 from tests.tuning.conftest import SPACE
 
 RATE, HIDDEN = "training.learning_rate", "model.options.hidden"
@@ -30,24 +33,62 @@ def trial(number: int, rate: float = 0.01, **facts: Any) -> Trial:
     return Trial(number=number, settings={RATE: rate, HIDDEN: [8]}, **{**made, **facts})
 
 
+def read(folder: Path) -> Journal:
+    with Journal(folder) as journal:
+        return journal
+
+
 def test_a_journal_survives_a_crash_in_the_middle_of_a_line(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    for number in (1, 2, 3):
-        journal.begin(number, {RATE: number / 10, HIDDEN: [8]})
-    journal.end(trial(2, 0.2))
-    journal.end(trial(1, 0.1))
+    with Journal(tmp_path) as journal:
+        for number in (1, 2, 3):
+            journal.begin(number, {RATE: number / 10, HIDDEN: [8]})
+        journal.end(trial(2, 0.2))
+        journal.end(trial(1, 0.1))
     file = tmp_path / "trials.jsonl"
     file.write_bytes(file.read_bytes() + b'{"ended": {"num')
-    Journal(tmp_path)
-    again = Journal(tmp_path)
-    assert [found.number for found in again.finished] == [2, 1]
-    assert again.finished[0] == trial(2, 0.2)
-    assert again.interrupted == {3: {RATE: 0.3, HIDDEN: [8]}}
-    assert list(again.begun) == [1, 2, 3]
-    again.end(trial(3, 0.3))
-    assert Journal(tmp_path).interrupted == {}
-    assert again.id == journal.id != Journal(tmp_path / "anew").id
+    read(tmp_path)
+    with Journal(tmp_path) as again:
+        assert [found.number for found in again.finished] == [2, 1]
+        assert again.finished[0] == trial(2, 0.2)
+        assert again.interrupted == {3: {RATE: 0.3, HIDDEN: [8]}}
+        assert list(again.begun) == [1, 2, 3]
+        again.end(trial(3, 0.3))
+    assert read(tmp_path).interrupted == {}
+    assert again.id == journal.id != read(tmp_path / "anew").id
     assert all(json.loads(line) for line in file.read_text().splitlines())
+
+
+@pytest.mark.parametrize("damage", [b'{"ended": {"num', b"\0\0\0", b'{"ended": {}}', b"[]", b""])
+def test_a_damaged_line_of_a_journal_is_named(tmp_path: Path, damage: bytes) -> None:
+    with Journal(tmp_path) as journal:
+        journal.begin(1, {RATE: 0.1, HIDDEN: [8]})
+        journal.end(trial(1, 0.1))
+    file = tmp_path / "trials.jsonl"
+    lines = file.read_bytes().splitlines()
+    file.write_bytes(b"\n".join([*lines[:2], damage, lines[2], b""]))
+    with pytest.raises(TuningError, match=r"trials.jsonl:3: the line is damaged .*: remove it"):
+        read(tmp_path)
+    # And the study is free for whoever has mended it.
+    file.write_bytes(b"\n".join([*lines, b""]))
+    assert read(tmp_path).finished == [trial(1, 0.1)]
+
+
+def test_two_studies_do_not_share_a_journal(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from pipeline_assets.tuning.journal import Journal\n"
+        "with Journal(Path(sys.argv[1])): print('there', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert other.stdout is not None and other.stdout.readline() == b"there\n"
+        with pytest.raises(TuningError, match=rf"is being done by process {other.pid} on "):
+            read(tmp_path)
+    finally:
+        other.kill()
+        other.communicate()
+    assert read(tmp_path).id
 
 
 def test_settings_take_the_place_of_declared_ones(job: TrainingJob) -> None:
@@ -55,10 +96,24 @@ def test_settings_take_the_place_of_declared_ones(job: TrainingJob) -> None:
     assert changed.training.learning_rate == 0.1
     assert changed.model.options == {"hidden": [4], "dropout": 0.3}
     assert (job.training.learning_rate, job.model.options) == (5e-3, {"hidden": [4]})
-    assert declared_settings(changed, [RATE, HIDDEN]) == {RATE: 0.1, HIDDEN: [4]}
-    assert declared_settings(job, ["model.options.dropout"]) == {}
+    assert declared_settings(changed, [RATE, HIDDEN], {}) == {RATE: 0.1, HIDDEN: [4]}
+    assert declared_settings(job, ["model.options.dropout"], {}) == {}
     with pytest.raises(ValueError, match="'features' is no setting"):
         with_settings(job, {"features": 1})
+
+
+def test_options_that_the_yaml_leaves_out_have_the_defaults_of_the_factory(
+    job: TrainingJob,
+) -> None:
+    mlp, tabm = (
+        default_options(f"pipeline_assets.training.models.{name}:build") for name in ("mlp", "tabm")
+    )
+    assert (mlp["hidden"], mlp["dropout"]) == ([128, 64], 0.1)
+    assert tabm["numeric_embedding"] == "piecewise_linear"
+    names = [RATE, HIDDEN, "model.options.dropout", "model.options.unknown"]
+    declared = declared_settings(job, names, mlp)
+    assert declared == {RATE: 5e-3, HIDDEN: [4], "model.options.dropout": 0.1}
+    assert default_options("tests.training.factories:with_torch_dropout") == {}
 
 
 def test_settings_come_back_from_optuna_as_they_were(tuning: Callable[..., Tuning]) -> None:
@@ -84,6 +139,8 @@ def test_the_best_is_the_earliest_of_equals_and_never_a_failed_one() -> None:
     ]
     best = best_trial(trials, "roc_auc")
     assert best is not None and best.number == 2 and best.best_epoch("roc_auc") == 1
+    assert [trial.number for trial in ranked(trials, "roc_auc")] == [2, 3, 1, 4, 5]
+    assert [trial.number for trial in ranked(trials, "log_loss")] == [2, 3, 1, 4, 5]
     worst = best_trial(trials, "log_loss")
     assert worst is not None and worst.number == 2 and worst.score("log_loss") == 0.8
     assert best_trial(trials[2:3], "roc_auc") is None
@@ -125,7 +182,7 @@ def test_the_setting_that_decides_matters_most(tuning: Callable[..., Tuning]) ->
     assert picture.startswith(b"\x89PNG") and picture == parallel_coordinates(
         trials, space, "roc_auc"
     )
-    failed = [*trials, trial(31, outcome="failed", scores=())]
+    failed = [*trials, trial(31, outcome="failed", scores=()), trial(32, outcome="failed")]
     assert parallel_coordinates(failed, space, "roc_auc") == picture
 
 

@@ -91,17 +91,26 @@ def test_a_killed_study_leaves_nothing_running_and_continues_where_it_was_until_
     while sessions(temporary) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not sessions(temporary)
-    killed = Journal(tmp_path / "study")
+    with Journal(tmp_path / "study") as killed:
+        pass
     done = {trial.number: trial for trial in killed.finished}
     told: list[Trial] = []
+    running: list[Trial] = []
 
     def run(tuning: Tuning) -> list[Trial]:
-        return run_study(job, tuning, seed=0, folder=tmp_path / "study", listener=told.append)
+        with Journal(tmp_path / "study") as journal:
+            return run_study(job, tuning, seed=0, journal=journal, listener=listen)
+
+    def listen(trial: Trial) -> None:
+        (told if trial.is_over else running).append(trial)
 
     wanted = endless.model_copy(update={"trials": len(killed.begun) + 10})
     trials = run(wanted)
     assert len(told) == len(trials) == wanted.trials > len(done)
     check_continued(trials, told, killed)
+    # Of each new one also its beginning and its epochs, as they come.
+    one = [seen.scores for seen in running if seen.number == trials[-1].number]
+    assert one == [trials[-1].scores[:epochs] for epochs in range(len(trials[-1].scores) + 1)]
     check_outcomes(trials)
     assert trials[0].settings == {"training.learning_rate": 0.005, "training.weight_decay": 0.01}
     assert not sessions(temporary)
@@ -142,11 +151,8 @@ def test_a_value_that_the_model_refuses_is_named_before_the_first_trial(
     tmp_path: Path, job: TrainingJob, tuning: MakeTuning
 ) -> None:
     space = {"model.options.hidden": {"choice": [[4], [0]]}}
-    with pytest.raises(TuningError, match=r"model.options.hidden cannot be \[0\]"):
-        run_study(
-            job,
-            tuning(space=space),
-            seed=0,
-            folder=tmp_path / "study",
-            listener=lambda trial: None,
-        )
+    with (
+        Journal(tmp_path / "study") as journal,
+        pytest.raises(TuningError, match=r"model.options.hidden cannot be \[0\]"),
+    ):
+        run_study(job, tuning(space=space), seed=0, journal=journal, listener=lambda trial: None)

@@ -1,4 +1,4 @@
-"""Fixtures that all tests share: sessions of both engines, the real test data."""
+"""Fixtures that all tests share: sessions of both engines, the real test data, GPUs or none."""
 
 import os
 from collections.abc import Iterator
@@ -11,6 +11,23 @@ from pipeline_assets.environments.types import EngineSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+# Before CUDA is asked for the first time: what it finds then, it keeps. Workers of pytest-xdist inherit both.
+_GPUS = os.environ.setdefault("PIPELINE_TEST_GPUS", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+@pytest.fixture(autouse=True)
+def _gpus_where_marked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let subprocesses of tests marked `gpu` see the GPUs; all else runs on CPUs on every machine."""
+    if request.node.get_closest_marker("gpu") is None:
+        return
+    if not _GPUS or not Path("/dev/nvidiactl").exists():
+        pytest.skip("needs a GPU")
+    if _GPUS == "all":
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", _GPUS)
 
 
 def _session(kind: str) -> "SparkSession":

@@ -20,7 +20,7 @@ def save_artefact(
     best: dict[str, Tensor],
     ranks: Ranks,
     *,
-    positive_weight: float,
+    positive_weight: float | list[float],
     target: TargetScale,
     index: ShardIndex,
     train_rows: int,
@@ -33,7 +33,7 @@ def save_artefact(
         state: at its end.
         best: weights of the best epoch, sharded or not.
         ranks: all of them.
-        positive_weight: of the loss, resolved.
+        positive_weight: of the loss, resolved; of each label if many.
         target: scale of a regression's labels.
         index: of the shards, damaged ones included.
         train_rows: of the shards that took part.

@@ -54,7 +54,8 @@ class RowLosses(nn.Module):
     """Losses [n] of outputs [n, *output_shape] or [n, members, *output_shape].
 
     Members of an ensemble are trained each on its own, by the mean of their losses. Labels of a
-    regression are standardised here, as the outputs are. Always in float32.
+    regression are standardised here, as the outputs are. Always in float32. `positive_weight` is one
+    factor, or one for each label of a multi-label task.
 
     Raises:
         TrainingError: an option that the loss does not know, or a value that it does not take.
@@ -68,7 +69,7 @@ class RowLosses(nn.Module):
         model: ModelConfig,
         training: TrainingConfig,
         *,
-        positive_weight: float = 1.0,
+        positive_weight: float | list[float] = 1.0,
         target: TargetScale = UNSCALED,
     ) -> None:
         super().__init__()

@@ -26,9 +26,9 @@ BATCH_ROWS = 8192
 class TabularModel(nn.Module):
     """A network and what turns its outputs into predictions.
 
-    - Binary, multi-class and multi-label: probabilities. Weighting positive rows by w in the loss of a
-      binary label shifts its logits by log w; `logit_offset` takes that back, so that probabilities are
-      those of the data.
+    - Binary, multi-class and multi-label: probabilities. Weighting positive rows of a label by w in its loss
+      shifts its logits by log w; `logit_offset` ([], or [labels]) takes that back, so that probabilities
+      are those of the data.
     - Regression: values in the label's unit. Quantiles are sorted, so that they never cross.
 
     Members of an ensemble are averaged as probabilities or values.
@@ -43,7 +43,7 @@ class TabularModel(nn.Module):
         network: nn.Module,
         config: ModelConfig,
         *,
-        positive_weight: float = 1.0,
+        positive_weight: float | list[float] = 1.0,
         target: TargetScale = UNSCALED,
     ) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class TabularModel(nn.Module):
         self.task = config.task
         self.output_shape = config.output_shape
         for name, value in (
-            ("logit_offset", float(np.log(positive_weight))),
+            ("logit_offset", np.log(positive_weight).tolist()),
             ("target_mean", target.mean),
             ("target_std", target.std),
         ):
@@ -61,10 +61,8 @@ class TabularModel(nn.Module):
     def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
         """Return predictions f32 [n, *output_shape] from numeric f32 [n, F] and hashes i64 [n, C]."""
         output = self.network(numeric, categorical)
-        if self.task == "binary":
+        if self.task in ("binary", "multilabel"):
             predicted = torch.sigmoid(output - self.logit_offset)
-        elif self.task == "multilabel":
-            predicted = torch.sigmoid(output)
         elif self.task == "multiclass":
             predicted = torch.softmax(output, dim=-1)
         else:
@@ -125,7 +123,7 @@ def save_model(
     *,
     weights: dict[str, Tensor],
     config: ModelConfig,
-    positive_weight: float,
+    positive_weight: float | list[float],
     target: TargetScale = UNSCALED,
     extra: dict[str, Any],
 ) -> None:

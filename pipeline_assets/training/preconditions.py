@@ -3,9 +3,10 @@
 from torch import nn
 
 from pipeline_assets.shards.index import ShardIndex
+from pipeline_assets.shards.reader import ShardReader
 from pipeline_assets.training.config import TrainingError, TrainingJob
 from pipeline_assets.training.parallelize import check_parallelism
-from pipeline_assets.training.tasks import check_task
+from pipeline_assets.training.tasks import check_task, positive_rows
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _DROPOUTS = (
@@ -67,12 +68,27 @@ def check_network(network: nn.Module) -> list[str]:
     return notes
 
 
-def positive_weight(job: TrainingJob, index: ShardIndex) -> float:
-    """Resolve the setting: `balanced` is negatives / positives of the training rows."""
+def positive_weight(job: TrainingJob, train: ShardReader) -> float | list[float]:
+    """Resolve the setting: `balanced` is negatives / positives of the training rows, of each label if many.
+
+    Raises:
+        TrainingError: all training rows of a label are the same.
+    """
     setting = job.training.positive_weight
+    many = job.model.task == "multilabel"
     if setting == "none":
         return 1.0
-    if setting == "balanced":
-        positives = index.positives("train")
-        return (index.split_rows["train"] - positives) / positives
-    return float(setting)
+    if setting != "balanced":
+        return [float(setting)] * job.model.classes if many else float(setting)
+    if not many:
+        positives = train.index.positives("train")
+        return (train.rows - positives) / positives
+    by_label = positive_rows(job.model, train).tolist()
+    for label, positives in enumerate(by_label):
+        if positives in (0, train.rows):
+            only = "negative" if positives == 0 else "positive"
+            raise TrainingError(
+                f"all {train.rows:,} training rows are {only} for label {label} (from 0), so it has no balance: "
+                "leave the label out, or give training.positive_weight as a number or none"
+            )
+    return [(train.rows - positives) / positives for positives in by_label]

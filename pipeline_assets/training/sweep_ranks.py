@@ -71,7 +71,7 @@ class Candidate:
         self._losses = RowLosses(
             job.model,
             job.training,
-            positive_weight=positive_weight(job, train.index),
+            positive_weight=positive_weight(job, train),
             target=target_scale(job.model, train),
         ).to(ranks.device)
         self._step = TrainingStep(job, ranks, network, self._losses, NoProfile())

@@ -79,10 +79,12 @@ def check_task(model: ModelConfig, training: TrainingConfig) -> None:
             raise TrainingError(
                 f"training.{key} {given!r} does not fit a {label}; fitting: {', '.join(fitting)}"
             )
-    if training.positive_weight != "none" and (model.task != "binary" or training.loss == "focal"):
+    weighs = model.task in ("binary", "multilabel") and training.loss != "focal"
+    if training.positive_weight != "none" and not weighs:
         raise TrainingError(
             f"training.positive_weight is {training.positive_weight!r}; it weighs the positive rows of a "
-            "binary label in cross-entropy. For focal loss see its option alpha; otherwise set it to none"
+            "binary label, or of each label of a multilabel one, in cross-entropy. For focal loss see its "
+            "option alpha; otherwise set it to none"
         )
 
 
@@ -138,3 +140,11 @@ def target_scale(model: ModelConfig, reader: ShardReader) -> TargetScale:
             f"all labels of the {reader.split} split are {mean:g}: there is nothing to predict"
         )
     return TargetScale(mean=mean, std=std)
+
+
+def positive_rows(model: ModelConfig, reader: ShardReader) -> np.ndarray:
+    """Rows of a split in which each label of a multi-label task is 1, int64 [labels]; reads them all."""
+    positives = np.zeros(model.classes, dtype=np.int64)
+    for block in reader.iter_blocks(_BLOCK_ROWS):
+        positives += np.count_nonzero(block.label, axis=0)
+    return positives

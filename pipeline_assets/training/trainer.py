@@ -69,7 +69,7 @@ class Trainer:
         )
         for reader in (self.train, self.validation):
             check_labels(job.model, reader)
-        self.positive_weight = positive_weight(job, index)
+        self.positive_weight = positive_weight(job, self.train)
         self.target = target_scale(job.model, self.train)
         self.batches = self.train.batch_count(self.config.batch_size)
         torch.manual_seed(job.seed)

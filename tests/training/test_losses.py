@@ -87,6 +87,17 @@ def test_cross_entropy_and_labels_one_by_one() -> None:
     np.testing.assert_allclose(found, np.mean(one_by_one, axis=0), rtol=1e-5)
 
 
+def test_labels_have_weights_of_their_own() -> None:
+    logit, labels = RNG.normal(size=(ROWS, 5, 2)), RNG.integers(0, 2, (ROWS, 2))
+    model = {"task": "multilabel", "classes": 2}
+    found = losses(logit, labels, model, positive_weight=[3.0, 0.5])
+    one_by_one = [
+        losses(logit[:, :, at], labels[:, at], {}, positive_weight=weight)
+        for at, weight in enumerate([3.0, 0.5])
+    ]
+    np.testing.assert_allclose(found, np.mean(one_by_one, axis=0), rtol=1e-5)
+
+
 def test_regressions_are_measured_in_standard_deviations() -> None:
     target = TargetScale(mean=1000.0, std=50.0)
     output, label = RNG.normal(size=ROWS) * 2, 1000 + 50 * RNG.normal(size=ROWS)

@@ -91,6 +91,31 @@ def test_multi_label(make_job) -> None:  # type: ignore[no-untyped-def]
         train(of_task(job, task="multilabel", classes=3))
 
 
+def rare_labels(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A label with one positive row in ten, and one with every second."""
+    noise = rng.normal(size=(len(signal), 2)) * 0.3
+    return np.stack([signal, signal], axis=1) + noise > (1.35, 0)
+
+
+def test_labels_are_weighed_each_by_its_own_balance(make_job) -> None:  # type: ignore[no-untyped-def]
+    job = make_job(rows=1500, max_epochs=6, positive_weight="balanced")
+    job = of_task(
+        with_labels(job, rare_labels, labels=("rare", "even")), task="multilabel", classes=2
+    )
+    train(job)
+    rows = ShardReader(job.shards, "train").arrays()
+    share = rows.label.mean(axis=0)
+    weights = json.loads((Path(job.output) / "config.json").read_text())["positive_weight"]
+    np.testing.assert_allclose(weights, (1 - share) / share, rtol=1e-6)
+    probability = load_model(job.output).predict_proba(rows.numeric, rows.categorical)
+    # Left as the weighted loss shapes them, the mean of the first would be near 0.25.
+    np.testing.assert_allclose(probability.mean(axis=0), share, atol=0.06)
+    never = make_job(positive_weight="balanced")
+    never = with_labels(never, lambda s, r: np.stack([s > 0, s > 9], 1), labels=("even", "never"))
+    with pytest.raises(TrainingError, match="403 training rows are negative for label 1"):
+        train(of_task(never, task="multilabel", classes=2))
+
+
 def amounts(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Mean 5000 and standard deviation 224, 100 of which is noise."""
     return 5000 + 200 * signal + 100 * rng.normal(size=len(signal))
@@ -142,7 +167,8 @@ def test_quantiles_that_cross_are_sorted_and_members_averaged_before() -> None:
         ({"task": "multiclass"}, {"monitor": "roc_auc"}, "fitting: log_loss, accuracy"),
         ({"task": "regression"}, {"loss": "focal"}, "fitting: auto, mse, huber"),
         ({"task": "regression", "quantiles": (0.5,)}, {"loss": "mse"}, "with quantiles; fitting"),
-        ({"task": "multilabel"}, {"positive_weight": "balanced"}, "positive rows of a binary"),
+        ({"task": "multiclass"}, {"positive_weight": "balanced"}, "positive rows of a binary"),
+        ({"task": "multilabel"}, {"positive_weight": 2.0, "loss": "focal"}, "see its option alpha"),
         ({}, {"positive_weight": 2.0, "loss": "focal"}, "see its option alpha"),
     ],
 )

@@ -1,6 +1,7 @@
 """Studies with Ray Tune: killed and continued, trials that fail, time that runs out; where Ray listens."""
 
 import ipaddress
+import os
 import shutil
 import tempfile
 import time
@@ -24,7 +25,9 @@ FOREVER = 100_000
 SOME_DIVERGE = {
     "training.learning_rate": {"choice": [0.005, 1e30]},
     "training.weight_decay": {"uniform": [0.0, 0.1]},
+    "model.options.dropout": {"uniform": [0.0, 0.4]},
 }
+FULL = os.environ.get("PIPELINE_TEST_FULL") == "1"
 
 
 def lines(folder: Path) -> list[str]:
@@ -112,7 +115,12 @@ def test_a_killed_study_leaves_nothing_running_and_continues_where_it_was_until_
     one = [seen.scores for seen in running if seen.number == trials[-1].number]
     assert one == [trials[-1].scores[:epochs] for epochs in range(len(trials[-1].scores) + 1)]
     check_outcomes(trials)
-    assert trials[0].settings == {"training.learning_rate": 0.005, "training.weight_decay": 0.01}
+    # As declared, and the default of the factory.
+    assert trials[0].settings == {
+        "training.learning_rate": 0.005,
+        "training.weight_decay": 0.01,
+        "model.options.dropout": 0.1,
+    }
     assert not sessions(temporary)
     # Nothing is missing of a study of so many trials: they are returned, and Ray is not started.
     assert run(wanted) == trials
@@ -145,6 +153,46 @@ def check_outcomes(trials: list[Trial]) -> None:
     for trial in sound:
         assert trial.outcome in ("completed", "stopped"), trial
         assert (trial.epochs == 3) == (trial.outcome == "completed"), trial
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(not FULL, reason="PIPELINE_TEST_FULL=1")
+def test_a_study_goes_on_when_another_one_on_the_machine_is_killed(
+    tmp_path: Path, temporary: Path, job: TrainingJob, tuning: MakeTuning
+) -> None:
+    endless = tuning(space=SOME_DIVERGE, trials=FOREVER, search="random")
+    folders = [tmp_path / "killed", tmp_path / "other"]
+    for folder in folders:
+        folder.mkdir()
+    killed, other = (start_study(folder, job, endless) for folder in folders)
+
+    def go_on(folder: Path, trials: int) -> None:
+        deadline = time.monotonic() + 180
+        while sum('"ended"' in line for line in lines(folder)) < trials:
+            assert other.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+
+    try:
+        for folder in folders:
+            go_on(folder, 3)
+        family = psutil.Process(other.pid).children(recursive=True)
+        assert len(sessions(temporary)) == 2
+        killed.kill()
+        killed.wait()
+        deadline = time.monotonic() + 30
+        while len(sessions(temporary)) > 1 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert len(sessions(temporary)) == 1
+        go_on(folders[1], len(lines(folders[1])) + 10)
+        assert all(process.is_running() for process in family)
+    finally:
+        for process in (killed, other):
+            process.kill()
+            process.communicate()
+    deadline = time.monotonic() + 30
+    while sessions(temporary) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not sessions(temporary)
 
 
 def test_a_value_that_the_model_refuses_is_named_before_the_first_trial(

@@ -16,9 +16,10 @@ from pipeline_assets.training.checkpoint import TrainingState, write_checkpoint
 from pipeline_assets.training.config import TrainingError
 from pipeline_assets.training.parallelize import Ranks, sum_over_ranks
 
-MOST_SHARE = 0.05
-"""Checkpoints take at most this share of the time of the training thread, what the writing thread takes
-of a processor included: ranks may use them all."""
+MOST_SHARE = 0.025
+"""Most that checkpoints take of the time: of the training thread, and of a processor by the writing one,
+since ranks may use them all. Half of the 5 % that training may become slower: writing also takes memory
+bandwidth and cache from it."""
 _MEETING_SECONDS = 1.0
 
 

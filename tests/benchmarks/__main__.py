@@ -12,6 +12,7 @@ BENCHMARKS = (
     "loader",
     "large_data",
     "training",
+    "checkpoints",
     "churn_quality",
     "fraud_quality",
     "tuning",

@@ -17,11 +17,13 @@ from safetensors.numpy import load_file
 
 from pipeline_assets.training.checkpoint import POINTER
 from pipeline_assets.training.config import TrainingJob
+from pipeline_assets.training.worker import train
 from tests.training.processes import all_gone, family_of, finish, workers
 
 Start = Callable[[TrainingJob], subprocess.Popen[str]]
 FILES = ("model.safetensors", "config.json", "history.json")
-ROUNDS = 4 if os.environ.get("PIPELINE_TEST_FULL") == "1" else 1
+FULL = os.environ.get("PIPELINE_TEST_FULL") == "1"
+ROUNDS = 4 if FULL else 1
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
 
 
@@ -83,10 +85,7 @@ def test_kills_at_random_points_change_nothing(  # type: ignore[no-untyped-def]
         assert process.returncode != 0
         assert all_gone(family)
     assert not (Path(job.output) / FILES[0]).exists()
-    scaled = dataclasses.replace(
-        job, checkpoints=f"{job.checkpoints}-scaled", output=f"{job.output}-scaled"
-    )
-    shutil.copytree(job.checkpoints, scaled.checkpoints)
+    scaled = copy_of(job, "scaled")
     assert "resumed in epoch" in finish(start(job))
     for name in FILES:
         a, b = (Path(one.output) / name for one in (undisturbed, job))
@@ -103,6 +102,42 @@ def test_kills_at_random_points_change_nothing(  # type: ignore[no-untyped-def]
     said = finish(start(on(scaled, processes=3)))
     assert "resumed in epoch" in said and "3 x cpu" in said
     assert_close(undisturbed, scaled)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_sharded_training_goes_on_in_mid_epoch(  # type: ignore[no-untyped-def]
+    make_job, start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"max_epochs": 3, "rows": 8_000 if FULL else 4_000, "batch_size": 64}
+    undisturbed, job = (
+        make_job(**settings, checkpoint_seconds=0, processes=2, parallelism="fsdp")
+        for _ in range(2)
+    )
+    finish(start(undisturbed))
+    process = start(job)
+    family = family_of(process, 2)
+    in_mid_epoch(job, random.Random(0))
+    workers(family)[0].kill()
+    process.communicate(timeout=60)
+    assert process.returncode != 0 and all_gone(family)
+    alone = copy_of(job, "alone")
+    assert "resumed in epoch" in finish(start(job))
+    for name in FILES:
+        a, b = (Path(one.output) / name for one in (undisturbed, job))
+        assert a.read_bytes() == b.read_bytes(), name
+    train(alone)
+    said = capsys.readouterr().out
+    assert "resumed in epoch" in said and "1 x cpu" in said
+    assert_close(undisturbed, alone)
+
+
+def copy_of(job: TrainingJob, name: str) -> TrainingJob:
+    """The same job with a copy of its checkpoints, and an output of its own."""
+    copy = dataclasses.replace(
+        job, checkpoints=f"{job.checkpoints}-{name}", output=f"{job.output}-{name}"
+    )
+    shutil.copytree(job.checkpoints, copy.checkpoints)
+    return copy
 
 
 def assert_close(one: TrainingJob, other: TrainingJob) -> None:
@@ -134,7 +169,7 @@ def test_two_nodes_give_the_weights_of_two_ranks_on_one(  # type: ignore[no-unty
         assert (Path(one_node.output) / name).read_bytes() == (Path(job.output) / name).read_bytes()
 
 
-@pytest.mark.skipif(os.environ.get("PIPELINE_TEST_FULL") != "1", reason="PIPELINE_TEST_FULL=1")
+@pytest.mark.skipif(not FULL, reason="PIPELINE_TEST_FULL=1")
 def test_a_node_that_is_lost_leaves_the_others_to_go_on(long_job, start: Start) -> None:  # type: ignore[no-untyped-def]
     alone, job = long_job(), long_job()
     finish(start(on(alone, processes=1)))

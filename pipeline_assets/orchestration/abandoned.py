@@ -8,6 +8,7 @@ that slot without end. Process ids mean something on one machine only, so this i
 import logging
 import sys
 import warnings
+from itertools import product
 from pathlib import Path
 
 import dagster as dg
@@ -15,6 +16,7 @@ import psutil
 from dagster import DagsterRunStatus, RunsFilter
 
 from pipeline_assets.orchestration.resources import environment_of
+from pipeline_assets.orchestration.trial_runs import DAGSTER_TAG
 
 _logger = logging.getLogger(__name__)
 
@@ -41,12 +43,12 @@ def end_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         ended.append(run.run_id)
     if ended:
-        _end_tracking(ended)
+        end_tracking(ended)
     return ended
 
 
-def _end_tracking(run_ids: list[str]) -> None:
-    """Mark what the Dagster runs left as running in MLflow as killed."""
+def end_tracking(run_ids: list[str]) -> None:
+    """Mark what the Dagster runs left as running in MLflow as killed, trials of a study included."""
     uri = environment_of("").mlflow.tracking_uri
     file = uri.removeprefix("sqlite:///")
     if file != uri and not Path(file).exists():
@@ -57,8 +59,8 @@ def _end_tracking(run_ids: list[str]) -> None:
         store = client(uri)
         with store_errors(uri, "end runs"):
             experiments = [experiment.experiment_id for experiment in store.search_experiments()]
-            for run_id in run_ids:
-                running = f"attributes.status = 'RUNNING' and tags.dagster_run_id = '{run_id}'"
+            for run_id, tag in product(run_ids, ("dagster_run_id", DAGSTER_TAG)):
+                running = f"attributes.status = 'RUNNING' and tags.`{tag}` = '{run_id}'"
                 for run in store.search_runs(experiments, running):
                     store.set_terminated(run.info.run_id, status="KILLED")
     except RegistryError as error:

@@ -10,7 +10,10 @@ from pipeline_assets.registry.store import RegistryError
 from pipeline_assets.tuning.trials import Trial
 
 STUDY_TAG, TRIAL_TAG = "tuning.study", "tuning.trial"
-_PARENT_TAG, _DAGSTER_TAG = "mlflow.parentRunId", "dagster_run_id"
+DAGSTER_TAG = "tuning.dagster_run_id"
+"""By it a trial's run is found, and ended, when the process was killed. Not `dagster_run_id`: the other steps of
+the Dagster run find the run that they share by that one, and must not find a trial."""
+_PARENT_TAG = "mlflow.parentRunId"
 _OUTCOME_TAG, _MESSAGE_TAG = "tuning.outcome", "tuning.message"
 _STATUS = {"completed": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 _CUT_OFF = "cut off: the time of the study was over, or the study ended"
@@ -61,9 +64,8 @@ class TrialRuns:
             )
         self._known = {int(run.data.tags[TRIAL_TAG]): run for run in known}
         self._tags = {_PARENT_TAG: run_id, STUDY_TAG: study}
-        if _DAGSTER_TAG in parent.data.tags:
-            # By it the run is found, and ended, when the process was killed.
-            self._tags[_DAGSTER_TAG] = parent.data.tags[_DAGSTER_TAG]
+        if "dagster_run_id" in parent.data.tags:
+            self._tags[DAGSTER_TAG] = parent.data.tags["dagster_run_id"]
 
     def __enter__(self) -> "TrialRuns":
         return self

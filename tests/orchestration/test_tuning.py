@@ -14,6 +14,7 @@ from mlflow.entities import Run
 
 from pipeline_assets.features.use_cases import load_checked_use_case
 from pipeline_assets.orchestration import trial_runs
+from pipeline_assets.orchestration.abandoned import end_tracking
 from pipeline_assets.orchestration.definitions import use_case_definitions
 from pipeline_assets.orchestration.tracking import Tracking
 from pipeline_assets.orchestration.trial_runs import TrialRuns
@@ -115,7 +116,11 @@ def test_each_trial_is_a_child_of_the_mlflow_run(
         assert sorted((item.step, item.value) for item in history) == list(
             enumerate(trial["scores"], start=1)
         )
-        assert run.data.tags["dagster_run_id"] == result.run_id
+    # Another step of the Dagster run, in a process of its own, finds the run by this tag.
+    found = store.search_runs(
+        [children[0].info.experiment_id], f"tags.dagster_run_id = '{result.run_id}'"
+    )
+    assert [run.info.run_id for run in found] == [parent]
 
 
 @pytest.mark.heavy
@@ -288,7 +293,6 @@ def test_a_trial_is_in_mlflow_while_it_runs_and_ended_when_time_cuts_it_off(
     monkeypatch.setattr(trial_runs, "_SECONDS", 0.0)
     tracking = begin_run()
     store = MlflowClient(tracking_uri=tracking.tracking_uri)
-    store.set_tag(tracking.run_id, "dagster_run_id", "of Dagster")
     with TrialRuns(tracking, "study", "roc_auc", LOG) as runs:
         for scores in ((), (0.7,), (0.7, 0.8)):
             runs.add(trial(1, outcome="running", scores=scores))
@@ -296,8 +300,6 @@ def test_a_trial_is_in_mlflow_while_it_runs_and_ended_when_time_cuts_it_off(
             assert child.info.status == "RUNNING"
             assert child.data.metrics.get("validation_roc_auc") == (scores or (None,))[-1]
         assert child.data.params == {"training.learning_rate": "0.1"}
-        # By it the runs of a killed process are found.
-        assert child.data.tags["dagster_run_id"] == "of Dagster"
         runs.add(trial(2, outcome="running", scores=()))
         runs.add(trial(2, outcome="stopped", scores=(0.6,)))
     cut_off, stopped = children_of(store, tracking.run_id)
@@ -311,6 +313,19 @@ def test_a_trial_is_in_mlflow_while_it_runs_and_ended_when_time_cuts_it_off(
     assert completed.data.tags["tuning.outcome"] == "completed"
     history = store.get_metric_history(completed.info.run_id, "validation_roc_auc")
     assert [(item.step, item.value) for item in history] == [(1, 0.7), (2, 0.8)]
+
+
+def test_trials_of_a_killed_process_are_ended_with_its_run(begin_run: Any) -> None:
+    tracking = begin_run()
+    store = MlflowClient(tracking_uri=tracking.tracking_uri)
+    store.set_tag(tracking.run_id, "dagster_run_id", "killed")
+    TrialRuns(tracking, "study", "roc_auc", LOG).add(trial(1, outcome="running", scores=()))
+    end_tracking(["another"])
+    [child] = children_of(store, tracking.run_id)
+    assert child.info.status == store.get_run(tracking.run_id).info.status == "RUNNING"
+    end_tracking(["killed"])
+    [child] = children_of(store, tracking.run_id)
+    assert child.info.status == store.get_run(tracking.run_id).info.status == "KILLED"
 
 
 def test_no_trial_runs_in_mlflow_when_the_study_has_failed(begin_run: Any) -> None:

@@ -157,6 +157,16 @@ def remove_leftovers(folder: Path) -> None:
             entry.unlink(missing_ok=True)
 
 
+def begin_with(folder: Path, name: str) -> None:
+    """Leave those out of the list that are newer than this one, which is the newest that can be used.
+
+    They would take the place of usable ones among those that are kept.
+    """
+    names = checkpoint_names(folder)
+    if names[0] != name:
+        write_atomically(folder / POINTER, json_bytes(names[names.index(name) :]))
+
+
 def checkpoint_names(folder: Path) -> list[str]:
     """Return the names that the pointer holds, newest first. Raises `TrainingError` where it is damaged."""
     path = folder / POINTER

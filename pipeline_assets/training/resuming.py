@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline_assets.training.checkpoint import TrainingState, remove_leftovers
+from pipeline_assets.training.checkpoint import TrainingState, begin_with, remove_leftovers
 from pipeline_assets.training.checkpoint_reader import load_checkpoint, restore
 from pipeline_assets.training.config import TrainingConfig, TrainingError
 from pipeline_assets.training.heartbeat import Heartbeat
@@ -39,6 +39,8 @@ def resume(
     found = _load(folder, fingerprint, *parts, end_of_epoch=False)
     if found is not None:
         state = found[0]
+        if ranks.leads:
+            begin_with(folder, state.name)
         epoch = len(state.history)
         where = f"in epoch {epoch + 1}" if state.in_epoch else f"after epoch {epoch}"
         progress.say(f"resumed {where} ({state.position:,} batches done)")

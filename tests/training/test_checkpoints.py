@@ -27,7 +27,9 @@ from pipeline_assets.training.checkpoint_lock import LOCK
 from pipeline_assets.training.checkpoint_reader import load_checkpoint, restore
 from pipeline_assets.training.config import TrainingError, TrainingJob
 from pipeline_assets.training.heartbeat import Heartbeat
+from pipeline_assets.training.parallelize import Ranks
 from pipeline_assets.training.progress import Progress
+from pipeline_assets.training.resuming import resume
 from pipeline_assets.training.worker import ERROR_FILE, train
 from tests.training import dying
 
@@ -154,6 +156,27 @@ def test_reading_takes_little_memory_and_keeps_nothing_of_the_file(tmp_path: Pat
     again = snapshot(network, optimizer, best, keep=True)
     assert again.keys() == saved.keys()
     assert all(torch.equal(again[name], saved[name]) for name in saved)
+
+
+def test_a_damaged_checkpoint_takes_no_place_of_a_usable_one(tmp_path: Path) -> None:
+    network = nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(network.parameters())
+
+    def write(epochs: int, rows: int = 0) -> str:
+        state = TrainingState(fingerprint="f", history=[{}] * epochs, epoch_rows=rows)
+        write_checkpoint(
+            tmp_path, vars(state), state.name, snapshot(network, optimizer, {}, keep=True)
+        )
+        return state.name
+
+    usable, damaged = write(1), write(2)
+    (tmp_path / damaged / TENSORS).write_bytes(b"")
+    ranks = Ranks(rank=0, world_size=1, device=torch.device("cpu"))
+    progress = Progress(tmp_path, max_epochs=1, monitor="roc_auc", active=False)
+    assert resume(tmp_path, "f", network, optimizer, ranks, progress, Heartbeat()) is not None
+    newest = write(1, rows=3)
+    # Without a usable end of an epoch there would be nothing to reload.
+    assert json.loads((tmp_path / POINTER).read_text()) == [newest, usable]
 
 
 def slow_job(make_job: Callable[..., TrainingJob]) -> TrainingJob:

@@ -2,6 +2,7 @@
 
     <folder>/shards/<SHA-256>.safetensors   whole and verified
     <folder>/partial/<SHA-256>              a download that goes on, or was interrupted
+    <folder>/verified/<SHA-256>             how the file was when it was hashed last
     <folder>/leases/<process>-<random>      the shards that a reader uses; see `lease`
 
 Shards are found by their hash, so equal shards of several versions, runs and lakes are stored once.
@@ -13,16 +14,18 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline_assets.shards.download import complete, sha256_of
+from pipeline_assets.shards.download import complete
 from pipeline_assets.shards.errors import ShardError
 from pipeline_assets.shards.index import Shard
 from pipeline_assets.shards.lease import Lease, leased
 from pipeline_assets.shards.remote import RemoteFolder
+from pipeline_assets.shards.verified import keep_state, kept_state, sha256_of, state_of
 
 FOLDER_VARIABLE = "PIPELINE_SHARD_CACHE"
 SIZE_VARIABLE = "PIPELINE_SHARD_CACHE_GIB"
@@ -68,7 +71,7 @@ class ShardCache:
         """
         own = {shard.sha256: shard.bytes for shard in shards}
         try:
-            for name in ("shards", "partial", "leases"):
+            for name in ("shards", "partial", "verified", "leases"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
             with self._locked():
                 others = leased(self.folder / "leases")
@@ -78,7 +81,9 @@ class ShardCache:
             raise self._unusable(error) from None
         for shard in shards:
             with suppress(FileNotFoundError):
-                os.utime(self.path(shard))
+                # The time of access says when it was used; that of modification, whether it was changed.
+                modified = self.path(shard).stat().st_mtime_ns
+                os.utime(self.path(shard), ns=(time.time_ns(), modified))
         return lease
 
     def path(self, shard: Shard) -> Path:
@@ -123,6 +128,7 @@ class ShardCache:
                         continue
                     complete(file, shard, source, on_progress)
                     partial.replace(target)
+                    keep_state(self._mark(shard), state_of(target))
         except OSError as error:
             raise self._unusable(error) from None
         return target
@@ -134,12 +140,38 @@ class ShardCache:
                 return path.stat().st_size
         return 0
 
-    def verify(self, shard: Shard) -> None:
-        """Hash a shard again if it is there; drop it where its content is not what the index says."""
+    def verify(
+        self,
+        shard: Shard,
+        *,
+        only_if_changed: bool = False,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Hash a shard again if it is there; drop it where its content is not what the index says.
+
+        Args:
+            shard: which.
+            only_if_changed: do so only where the file is not as it was when it was hashed last.
+            on_progress: is called while it is hashed.
+
+        Raises:
+            ShardError: the cache cannot be read or written.
+        """
         target = self.path(shard)
-        with suppress(FileNotFoundError):
-            if sha256_of(target) != shard.sha256:
-                target.unlink()
+        state = state_of(target)
+        if only_if_changed and state is not None and state == kept_state(self._mark(shard)):
+            return
+        try:
+            with suppress(FileNotFoundError):
+                if sha256_of(target, on_progress) == shard.sha256:
+                    keep_state(self._mark(shard), state)
+                else:
+                    target.unlink()
+        except OSError as error:
+            raise self._unusable(error) from None
+
+    def _mark(self, shard: Shard) -> Path:
+        return self.folder / "verified" / shard.sha256
 
     def _partial(self, shard: Shard) -> Path:
         return self.folder / "partial" / shard.sha256
@@ -150,7 +182,7 @@ class ShardCache:
             # A download that ends meanwhile is renamed; its shard is in a lease.
             with suppress(FileNotFoundError):
                 found = path.stat()
-                kept.append((found.st_mtime, found.st_size, path))
+                kept.append((max(found.st_atime, found.st_mtime), found.st_size, path))
         held = sum(size for _, size, _ in kept)
         bound = self.max_bytes
         if bound is None:
@@ -170,6 +202,8 @@ class ShardCache:
             if excess <= 0:
                 break
             path.unlink(missing_ok=True)
+            name = path.name.removesuffix(".safetensors")
+            (self.folder / "verified" / name).unlink(missing_ok=True)
             excess -= size
 
     def _unusable(self, error: OSError) -> ShardError:

@@ -1,14 +1,13 @@
 """Downloads one shard: in pieces, from where an earlier download stopped, verified by its hash."""
 
-import hashlib
 import os
 from collections.abc import Callable
 from io import FileIO
-from pathlib import Path
 
 from pipeline_assets.shards.errors import DamagedShard
 from pipeline_assets.shards.index import Shard
 from pipeline_assets.shards.remote import RemoteFolder
+from pipeline_assets.shards.verified import sha256_of
 
 PIECE_BYTES = 8 << 20
 """Bytes of one request; an interruption loses no more than this."""
@@ -27,7 +26,7 @@ def complete(
             whole then has the hash of the index. Nobody else may write to it.
         shard: which.
         source: the folder that its `file` is relative to.
-        on_progress: is called after each piece, and while the store is waited for.
+        on_progress: is called after each piece, while the store is waited for, and while what there is is hashed.
 
     Raises:
         ShardUnreachable: the store does not answer for `PATIENCE_SECONDS`.
@@ -36,12 +35,12 @@ def complete(
         OSError: the file cannot be written.
     """
     resumed = _download(file, shard, source, on_progress)
-    found = sha256_of(file)
+    found = sha256_of(file, on_progress)
     if found != shard.sha256 and resumed:
         # A power cut may have left pages of zeros in what was there.
         file.truncate(0)
         _download(file, shard, source, on_progress)
-        found = sha256_of(file)
+        found = sha256_of(file, on_progress)
     if found != shard.sha256:
         file.truncate(0)
         raise DamagedShard(
@@ -49,15 +48,6 @@ def complete(
             f"{shard.sha256}: materialise tensor_shards again"
         )
     os.fsync(file.fileno())
-
-
-def sha256_of(file: FileIO | Path) -> str:
-    """SHA-256 of a whole file, in hex."""
-    if isinstance(file, Path):
-        with FileIO(file) as opened:
-            return sha256_of(opened)
-    file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _download(

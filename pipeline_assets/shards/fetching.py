@@ -45,7 +45,7 @@ class Downloads:
         self._lease = cache.lease([shard for shard, _ in located.values()])
         if verify:
             for shard, _ in located.values():
-                cache.verify(shard)
+                cache.verify(shard, on_progress=on_progress)
         self._paths: dict[int, Future[Path]] = {}
         self._queue: deque[int] = deque()
         self._lock = threading.Lock()

@@ -1,9 +1,8 @@
 """One shard file as NumPy arrays that are views of a memory map. Knows no order and no other files."""
 
-import hashlib
 import json
 import mmap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from pipeline_assets.shards.errors import DamagedShard, ShardError
 from pipeline_assets.shards.index import Shard
+from pipeline_assets.shards.verified import sha256_of
 
 _DTYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 
@@ -79,25 +79,29 @@ class MappedShard:
                 self._map.madvise(mmap.MADV_WILLNEED, first, end - first)
 
 
-def check_file(path: Path, shard: Shard, *, verify: bool = False) -> None:
+def check_file(
+    path: Path,
+    shard: Shard,
+    *,
+    verify: bool = False,
+    on_progress: Callable[[], None] = lambda: None,
+) -> None:
     """Raise `ShardError` where a file is missing or has another size than the index says.
 
     Args:
         path: of the file.
         shard: what the index says.
         verify: hash the file, too.
+        on_progress: is called while it is hashed.
     """
     try:
         size = path.stat().st_size
         if size != shard.bytes:
             raise DamagedShard(f"shard {path} has {size} bytes, the index says {shard.bytes}")
-        if verify:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            if found != shard.sha256:
-                raise DamagedShard(
-                    f"shard {path} is corrupted: its SHA-256 is not the one in the index"
-                )
+        if verify and sha256_of(path, on_progress) != shard.sha256:
+            raise DamagedShard(
+                f"shard {path} is corrupted: its SHA-256 is not the one in the index"
+            )
     except FileNotFoundError:
         raise DamagedShard(f"shard {path} is missing: materialise tensor_shards again") from None
     except OSError as error:

@@ -53,7 +53,7 @@ class OpenShards:
             if found is not None:
                 located[number] = found
             else:
-                check_file(self._local(shard), shard, verify=verify)
+                check_file(self._local(shard), shard, verify=verify, on_progress=on_progress)
         self._downloads: Downloads | None = None
         if located and sources is not None:
             self._downloads = Downloads(

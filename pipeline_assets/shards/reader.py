@@ -18,6 +18,7 @@ from pipeline_assets.shards.mapped import Rows
 from pipeline_assets.shards.opened import OpenShards
 from pipeline_assets.shards.order import EpochOrder, epoch_order, slice_of_rank
 from pipeline_assets.shards.sources import Sources
+from pipeline_assets.shards.verified import VerifiedFiles, state_of
 from pipeline_assets.shards.windows import Windows
 
 BLOCK_ROWS = 1024
@@ -184,6 +185,7 @@ def verify_shard(
     shard: Shard,
     *,
     download: bool = True,
+    verified: VerifiedFiles | None = None,
     on_progress: Callable[[], None] = lambda: None,
 ) -> None:
     """Re-hash one file.
@@ -194,17 +196,32 @@ def verify_shard(
         shard: which.
         download: get one that is at a URI, and not in the cache. Otherwise it passes: it is verified when
             it is downloaded.
-        on_progress: is called, by threads, when the download has come further.
+        verified: files that it holds are not hashed again; this one is added to it. At a start that is not
+            the first one, what the cache holds is not hashed again if it has not changed.
+        on_progress: is called, by threads, when download or hashing have come further.
 
     Raises:
         ShardError: it is missing, or not what the index says.
     """
     place = folder_of(folder)
     sources = Sources.of(place)
-    if not download and sources is not None and sources.locate(shard) is not None:
-        sources.cache.verify(shard)
+    is_remote = sources is not None and sources.locate(shard) is not None
+    if sources is not None and is_remote:
+        again = verified is not None and not verified.is_first
+        sources.cache.verify(shard, only_if_changed=again, on_progress=on_progress)
+        if not download:
+            return
+    path = Path(place) / shard.file
+    if not is_remote and verified is not None and verified.holds(path, shard.sha256):
         return
-    opened = OpenShards(
-        index, (shard,), folder=place, sources=sources, verify=True, on_progress=on_progress
-    )
-    opened[0]
+    before = state_of(path)
+    OpenShards(
+        index,
+        (shard,),
+        folder=place,
+        sources=sources,
+        verify=not is_remote,
+        on_progress=on_progress,
+    )[0]
+    if not is_remote and verified is not None and before is not None:
+        verified.add(path, before, shard.sha256)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import re
+import shutil
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,11 +13,16 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from pipeline_assets.shards import ShardError
 from pipeline_assets.training import checkpoint_writer
 from pipeline_assets.training.checkpoint import POINTER, TrainingState
 from pipeline_assets.training.checkpoint_writer import CheckpointWriter
 from pipeline_assets.training.config import TrainingError, TrainingJob
+from pipeline_assets.training.damaged_shards import find_damaged
+from pipeline_assets.training.heartbeat import Heartbeat
+from pipeline_assets.training.parallelize import join_ranks
 from pipeline_assets.training.worker import train
+from tests.training.files import damage_unseen
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -209,6 +216,39 @@ def test_damaged_shards_are_left_out_and_counted(  # type: ignore[no-untyped-def
         content = json.loads((Path(job.output) / file).read_text())
         assert content["left_out_shards"] == gone
     assert json.loads((Path(job.output) / "config.json").read_text())["train_rows"] == 202
+
+
+def written_to(path: Path, job: TrainingJob) -> TrainingJob:
+    os.utime(path)
+    return job
+
+
+def replaced_by_a_copy(path: Path, job: TrainingJob) -> TrainingJob:
+    shutil.copy2(path, path.with_name("copy")).replace(path)
+    return job
+
+
+def of_another_training(path: Path, job: TrainingJob) -> TrainingJob:
+    return dataclasses.replace(job, checkpoints=f"{job.checkpoints}-2")
+
+
+@pytest.mark.parametrize("change", [written_to, replaced_by_a_copy, of_another_training])
+@pytest.mark.parametrize("policy", ["fail", "skip"])
+def test_a_restart_hashes_only_files_that_have_changed(  # type: ignore[no-untyped-def]
+    make_job, policy: str, change: Callable[[Path, TrainingJob], TrainingJob]
+) -> None:
+    job = make_job(on_damaged_shard=policy)
+    path = Path(job.shards) / "train/shard-00001.safetensors"
+    ranks = join_ranks()
+    assert find_damaged(job, ranks, Heartbeat()).shards == ()
+    damage_unseen(path)
+    assert find_damaged(job, ranks, Heartbeat()).shards == ()
+    job = change(path, job)
+    if policy == "skip":
+        assert find_damaged(job, ranks, Heartbeat()).files == {"train/shard-00001.safetensors"}
+    else:
+        with pytest.raises(ShardError, match=r"shard-00001\.safetensors is corrupted"):
+            find_damaged(job, ranks, Heartbeat())
 
 
 def test_a_checkpoint_from_before_the_damage_is_not_continued(  # type: ignore[no-untyped-def]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import uuid
 from collections.abc import Callable
@@ -10,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.shards import download, load_index
-from pipeline_assets.training import worker
+from pipeline_assets.shards import ShardReader, download, load_index
+from pipeline_assets.training import damaged_shards, worker
 from pipeline_assets.training.config import TrainingInterrupted, TrainingJob
 from pipeline_assets.training.damaged_shards import find_damaged
 from pipeline_assets.training.heartbeat import Heartbeat, read_positions
 from pipeline_assets.training.parallelize import join_ranks
 from tests.shards.s3_server import s3_server
+from tests.training.files import damage_unseen
 
 
 def test_weights_are_those_of_local_shards(
@@ -68,11 +70,36 @@ def test_an_outage_of_the_store_does_not_end_the_training_for_good(
     assert (output / "model.safetensors").exists()
 
 
+def test_a_restart_hashes_only_what_has_changed_in_the_cache(
+    make_job: Callable[..., TrainingJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("PIPELINE_SHARD_CACHE", str(cache))
+    local = make_job()
+    with s3_server() as s3:
+        uri = s3.upload(Path(local.shards), uuid.uuid4().hex)
+        job = dataclasses.replace(local, shards=uri)
+        find_damaged(job, join_ranks(), Heartbeat())
+        ShardReader(uri, "train").arrays()
+        held = sorted((cache / "shards").iterdir())
+        assert len(held) == 2
+        damage_unseen(held[0])
+        damage_unseen(held[1])
+        os.utime(held[1])
+        find_damaged(job, join_ranks(), Heartbeat())
+        assert sorted((cache / "shards").iterdir()) == held[:1]
+        # A training of its own trusts nobody.
+        other = dataclasses.replace(job, checkpoints=str(tmp_path / "other"))
+        find_damaged(other, join_ranks(), Heartbeat())
+        assert list((cache / "shards").iterdir()) == []
+
+
 def test_a_rank_is_alive_while_it_downloads_what_it_verifies(
     make_job: Callable[..., TrainingJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIPELINE_SHARD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(download, "PIECE_BYTES", 2000)
+    monkeypatch.setattr(damaged_shards, "available_cores", lambda: 1)
     local = make_job(on_damaged_shard="skip")
     beats = tmp_path / "beats"
     beats.mkdir()

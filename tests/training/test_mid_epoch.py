@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -145,7 +146,7 @@ def test_what_a_killed_process_was_writing_is_removed(make_job) -> None:  # type
     (Path(job.checkpoints) / ".current.json.4711").write_bytes(b"[")
     train(job)
     assert sorted(path.name for path in Path(job.checkpoints).iterdir()) == [
-        "current.json", "epoch-0001", "lock.json",
+        "current.json", "epoch-0001", "lock.json", f"verified-0@{socket.gethostname()}.json",
     ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ in ascending order, and any position is found without replay.
 
 import hashlib
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -100,8 +101,13 @@ def epoch_order(
     )
 
 
-def slice_of_rank(start: int, rows: int, rank: int, world_size: int) -> tuple[int, int]:
-    """Positions [first, after last) of a rank's part of `rows` rows from `start`.
+Positions = TypeVar("Positions", int, np.ndarray)
+
+
+def slices_of_rank(
+    start: Positions, rows: Positions, rank: int, world_size: int
+) -> tuple[Positions, Positions]:
+    """Positions (first, after last) of a rank's part of `rows` rows from `start`, of one batch or of many.
 
     The parts are equal up to one row, follow each other, and together are everything.
     """

@@ -1,6 +1,6 @@
 """Reads shards by memory map; the global batches are the same for any number of ranks.
 
-Each rank copies whole blocks of a window, in order, to memory and gathers its rows from there; the
+Each rank copies its own rows of a window, as they lie, to memory and gathers its batches from there; the
 next window is copied by a thread meanwhile. Nothing is shared between processes but the page cache.
 Shards at a URI come through a cache on this machine's disk.
 """
@@ -16,7 +16,7 @@ from pipeline_assets.shards.cache import ShardCache
 from pipeline_assets.shards.index import Shard, ShardIndex, folder_of, load_index
 from pipeline_assets.shards.mapped import Rows
 from pipeline_assets.shards.opened import OpenShards
-from pipeline_assets.shards.order import EpochOrder, epoch_order, slice_of_rank
+from pipeline_assets.shards.order import EpochOrder, epoch_order, slices_of_rank
 from pipeline_assets.shards.sources import Sources
 from pipeline_assets.shards.verified import VerifiedFiles, state_of
 from pipeline_assets.shards.windows import Windows
@@ -40,8 +40,9 @@ class Batch:
 class ShardReader:
     """Rows of one split, from a folder of shards.
 
-    Memory does not grow with the rows: `batches` holds two windows of `window_rows` rows (4 bytes a
-    numeric feature, 8 a categorical one, 20 a row for label, id and order), and nothing else does.
+    Memory does not grow with the rows: `batches` holds the rank's share of two windows of `window_rows` rows
+    (4 bytes a numeric feature, 8 a categorical one, 20 a row for label, id and order); beside that, 16 bytes
+    a batch of the epoch and 25 for each row of the one window that is being read.
 
     Args:
         folder: folder with `index.json`, or that file: a local path, or any fsspec URI.
@@ -127,13 +128,15 @@ class ShardReader:
             return
         order = self._order(seed, epoch, shuffle)
         self._open.begin(order.shards_from(position).tolist())
+        start = np.arange(position, self.rows, batch_size)
+        rows = np.minimum(batch_size, self.rows - start)
+        starts, ends = slices_of_rank(start, rows, rank, world_size)
         with ThreadPoolExecutor(1, thread_name_prefix="shards") as pool:
-            windows = Windows(self._open, order, pool)
-            for index in range(start_batch, self.batch_count(batch_size)):
-                start = index * batch_size
-                rows = min(batch_size, self.rows - start)
-                first, end = slice_of_rank(start, rows, rank, world_size)
-                yield Batch(index=index, global_rows=rows, rows=windows.gather(first, end))
+            windows = Windows(self._open, order, starts, ends, pool)
+            for at in range(len(start)):
+                yield Batch(
+                    index=start_batch + at, global_rows=int(rows[at]), rows=windows.gather(at)
+                )
 
     def positions(self, *, seed: int = 0, epoch: int = 0) -> np.ndarray:
         """Row numbers, as the shards lie, in the order of an epoch: int64 [rows]. Reads no shard."""
@@ -155,7 +158,7 @@ class ShardReader:
 
     def iter_blocks(self, rows: int, *, rank: int = 0, world_size: int = 1) -> Iterator[Rows]:
         """Yield a rank's contiguous part in order, at most `rows` at a time, as views."""
-        first, end = slice_of_rank(0, self.rows, rank, world_size)
+        first, end = slices_of_rank(0, self.rows, rank, world_size)
         ends = np.cumsum([shard.rows for shard in self.shards])
         starts = ends - [shard.rows for shard in self.shards]
         needed = np.flatnonzero((ends > first) & (starts < end)).tolist()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from pipeline_assets.shards import ShardReader
 
@@ -24,12 +25,12 @@ def data_bytes():
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmData"))
 
 threading.stack_size(256 << 10)
-reader = ShardReader(sys.argv[1], "train", window_rows=8192)
+limit, window_rows, world_size = map(int, sys.argv[2:])
+reader = ShardReader(sys.argv[1], "train", window_rows=window_rows)
 next(reader.batches(64))
-limit = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_DATA, (data_bytes() + limit, -1))
-rows = sum(len(batch.rows.label) for batch in reader.batches(256, epoch=1))
-print(rows == reader.rows)
+rows = sum(len(b.rows.label) for b in reader.batches(256, epoch=1, world_size=world_size))
+print(rows * world_size == reader.rows)
 try:
     reader.arrays()
 except MemoryError:
@@ -37,14 +38,17 @@ except MemoryError:
 """
 
 
-def test_an_epoch_of_four_times_the_memory_that_may_be_used(make_shards: MakeShards) -> None:
+@pytest.mark.parametrize(("window_rows", "world_size"), [(8192, 1), (32768, 8)])
+def test_an_epoch_of_four_times_the_memory_that_may_be_used(
+    make_shards: MakeShards, window_rows: int, world_size: int
+) -> None:
     folder = make_shards(*[40_000] * 4, numeric=40, categorical=4)
     row_bytes = 40 * 4 + 4 * 8 + 20
-    # Two windows and their order, a batch, and what the allocator keeps.
-    limit = 2 * 8192 * (row_bytes + 8) + (4 << 20)
+    # This rank's rows of two windows and their order, a batch, and what the allocator keeps.
+    limit = 2 * window_rows * (row_bytes + 8) // world_size + (4 << 20)
     assert ShardReader(folder, "train").rows * row_bytes > 4 * limit
     done = subprocess.run(
-        [sys.executable, "-c", EPOCH, str(folder), str(limit)],
+        [sys.executable, "-c", EPOCH, str(folder), *map(str, (limit, window_rows, world_size))],
         capture_output=True,
         text=True,
         check=False,

@@ -194,3 +194,41 @@ def test_same_rows_give_the_same_bytes_and_a_missing_label_is_refused(tmp_path: 
     assert not (tmp_path / "c").exists()
     with pytest.raises(ShardError, match=r"do not agree"):
         write_shard(str(tmp_path / "c"), **rows, label=np.zeros(3))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_batches_are_the_positions_of_the_epoch_cut_by_batch_and_rank(
+    make_shards: Callable[..., Path], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    folder = make_shards(*rng.integers(1, 300, rng.integers(1, 6)))
+    block_rows = int(rng.integers(1, 40))
+    window_rows = block_rows * int(rng.integers(1, 9))
+    reader = ShardReader(folder, "train", block_rows=block_rows, window_rows=window_rows)
+    stored = reader.arrays()
+    for _ in range(8):
+        world_size, batch_size = int(rng.integers(1, 10)), int(rng.integers(1, 120))
+        start = int(rng.integers(0, reader.batch_count(batch_size)))
+        order = reader.positions(seed=seed, epoch=1)
+        parts = [
+            [
+                batch.rows
+                for batch in reader.batches(
+                    batch_size,
+                    seed=seed,
+                    epoch=1,
+                    rank=rank,
+                    world_size=world_size,
+                    start_batch=start,
+                )
+            ]
+            for rank in range(world_size)
+        ]
+        for at, found in enumerate(zip(*parts, strict=True), start):
+            rows = order[at * batch_size : (at + 1) * batch_size]
+            bounds = [rank * len(rows) // world_size for rank in range(world_size + 1)]
+            for rank, mine in enumerate(found):
+                expected = rows[bounds[rank] : bounds[rank + 1]]
+                for column, whole in zip(mine, stored):
+                    assert np.array_equal(column, whole[expected])
+                    assert column.flags.owndata and column.flags.writeable

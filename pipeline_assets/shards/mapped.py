@@ -1,5 +1,6 @@
 """One shard file as NumPy arrays that are views of a memory map. Knows no order and no other files."""
 
+import errno
 import json
 import mmap
 from collections.abc import Callable, Mapping
@@ -51,7 +52,7 @@ class MappedShard:
             with path.open("rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
-            raise ShardError(f"shard {path} cannot be read: {error}") from None
+            raise _unreadable(path, error) from None
         expected = {
             "numeric": ("F32", (shard.rows, numeric)),
             "categorical": ("I64", (shard.rows, categorical)),
@@ -59,15 +60,20 @@ class MappedShard:
             "row_id": ("I64", (shard.rows,)),
         }
         self._offsets = _read_header(self._map, path, expected)
-        self.rows = Rows(
-            *(
-                np.frombuffer(
-                    self._map, _DTYPES[dtype], int(np.prod(shape)), offset=offset
-                ).reshape(shape)
-                for (dtype, shape), offset in zip(expected.values(), self._offsets)
+        try:
+            self.rows = Rows(
+                *(
+                    np.frombuffer(
+                        self._map, _DTYPES[dtype], int(np.prod(shape)), offset=offset
+                    ).reshape(shape)
+                    for (dtype, shape), offset in zip(expected.values(), self._offsets)
+                )
             )
-        )
-        """Columns, views of the map."""
+            """Columns, views of the map."""
+        except (ValueError, TypeError, OverflowError) as error:
+            raise DamagedShard(
+                f"shard {path} has a damaged header: its columns do not lie in the file ({error})"
+            ) from None
 
     def will_need(self, start: int, rows: int) -> None:
         """Have the kernel read some rows ahead, without waiting for it."""
@@ -105,7 +111,13 @@ def check_file(
     except FileNotFoundError:
         raise DamagedShard(f"shard {path} is missing: materialise tensor_shards again") from None
     except OSError as error:
-        raise ShardError(f"shard {path} cannot be read: {error}") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> ShardError:
+    too_many = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+    advice = "; raise the limit of open files (ulimit -n)" if too_many else ""
+    return ShardError(f"shard {path} cannot be read: {error}{advice}")
 
 
 def _read_header(

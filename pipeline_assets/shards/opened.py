@@ -1,8 +1,11 @@
 """The shards of one split, opened when they are first used; in their folder, or through the cache."""
 
+import resource
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from pathlib import Path
 
 from pipeline_assets.shards.cache import ShardCache
@@ -11,8 +14,52 @@ from pipeline_assets.shards.index import Shard, ShardIndex
 from pipeline_assets.shards.mapped import MappedShard, check_file
 from pipeline_assets.shards.sources import Sources
 
-MOST_OPEN = 512
-"""Files mapped at a time: a map keeps a file descriptor, of which a process has 1,024 by default."""
+_RESERVED_FILES = 256
+_MOST_MAPS = 16_384
+
+
+class _Maps:
+    """The files that this process has mapped, of all readers: a map keeps a file descriptor.
+
+    Beyond the bound those that were not used for longest are given up.
+    """
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[tuple[int, int], MappedShard] = OrderedDict()
+        # A reader may end anywhere, also where this very thread holds the lock.
+        self._lock = threading.RLock()
+
+    def get(self, reader: int, number: int) -> MappedShard | None:
+        with self._lock:
+            mapped = self._held.get((reader, number))
+            if mapped is not None:
+                self._held.move_to_end((reader, number))
+            return mapped
+
+    def make_room(self) -> None:
+        """Give up maps so that one more is within the bound."""
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = _MOST_MAPS
+        if limit != resource.RLIM_INFINITY:
+            # The other files and connections of a training need some as well.
+            most = min(most, max(limit - _RESERVED_FILES, limit // 2))
+        with self._lock:
+            # Whoever still has views of one keeps it mapped.
+            while len(self._held) >= most:
+                self._held.popitem(last=False)
+
+    def put(self, reader: int, number: int, mapped: MappedShard) -> None:
+        with self._lock:
+            self._held[reader, number] = mapped
+
+    def forget(self, reader: int) -> None:
+        with self._lock:
+            for key in [key for key in self._held if key[0] == reader]:
+                del self._held[key]
+
+
+_maps = _Maps()
+_readers = count()
 
 
 class OpenShards:
@@ -45,8 +92,8 @@ class OpenShards:
         self._columns = len(index.numeric), len(index.categorical), len(index.labels)
         self._shards = shards
         self._folder = folder
-        self._maps: OrderedDict[int, MappedShard] = OrderedDict()
-        self._lock = threading.Lock()
+        self._reader = next(_readers)
+        weakref.finalize(self, _maps.forget, self._reader)
         located = {}
         for number, shard in enumerate(shards):
             found = None if sources is None else sources.locate(shard)
@@ -74,21 +121,17 @@ class OpenShards:
 
     def __getitem__(self, number: int) -> MappedShard:
         """Return a shard; waits for its download. Raises `ShardError`."""
-        with self._lock:
-            if number in self._maps:
-                self._maps.move_to_end(number)
-                return self._maps[number]
+        mapped = _maps.get(self._reader, number)
+        if mapped is not None:
+            return mapped
         shard = self._shards[number]
         if self._downloads is not None and number in self._remote:
             path = self._downloads.path(number)
         else:
             path = self._local(shard)
+        _maps.make_room()
         mapped = MappedShard(path, shard, *self._columns)
-        with self._lock:
-            self._maps[number] = mapped
-            # Whoever still has views of it keeps it mapped.
-            while len(self._maps) > MOST_OPEN:
-                self._maps.popitem(last=False)
+        _maps.put(self._reader, number, mapped)
         return mapped
 
     def __iter__(self) -> Iterator[MappedShard]:

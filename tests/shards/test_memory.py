@@ -1,5 +1,6 @@
 """What a reader holds and touches: two windows, whatever the size of the data set; at a resume only them."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -74,3 +75,36 @@ def test_a_resume_reads_nothing_but_the_shards_that_it_needs(make_shards: MakeSh
     resumed = ShardReader(folder, "train", **small)  # type: ignore[arg-type]
     first = next(resumed.batches(10, seed=1, epoch=4, start_batch=start))
     assert np.array_equal(first.rows.row_id, wanted)
+
+
+MANY = """
+import resource, sys
+from pathlib import Path
+from pipeline_assets.shards import ShardError, ShardReader
+limit = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+train, validation = (ShardReader(sys.argv[1], split) for split in ("train", "validation"))
+for epoch in range(2):
+    rows = sum(len(batch.rows.label) for batch in train.batches(64, epoch=epoch))
+    rows += sum(len(block.label) for block in validation.iter_blocks(64))
+print(rows)
+del train
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) - 1, limit))
+try:
+    ShardReader(sys.argv[1], "train").arrays()
+except ShardError as error:
+    print(error)
+"""
+
+
+def test_files_of_all_readers_are_within_the_limit_of_the_process(make_shards: MakeShards) -> None:
+    folder = make_shards(*[3] * 90)
+    index = json.loads((folder / "index.json").read_text())
+    validation = [entry | {"split": "validation"} for entry in index["shards"]]
+    (folder / "index.json").write_text(json.dumps(index | {"shards": index["shards"] + validation}))
+    done = subprocess.run(
+        [sys.executable, "-c", MANY, str(folder), "128"], capture_output=True, text=True, check=True
+    )
+    rows, *message = done.stdout.splitlines()
+    assert rows == "540"
+    assert "Too many open files" in message[0] and "ulimit -n" in message[0]

@@ -232,3 +232,19 @@ def test_batches_are_the_positions_of_the_epoch_cut_by_batch_and_rank(
                 for column, whole in zip(mine, stored):
                     assert np.array_equal(column, whole[expected])
                     assert column.flags.owndata and column.flags.writeable
+
+
+@pytest.mark.parametrize("offset", [10**6, -(10**6), 10**30, 0.5, None])
+def test_columns_beyond_the_file_are_a_damaged_shard(
+    make_shards: Callable[..., Path], offset: object
+) -> None:
+    folder = make_shards(50, 50)
+    path = folder / "train/shard-00001.safetensors"
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["label"]["data_offsets"][0] = offset
+    text = json.dumps(header).encode()
+    path.write_bytes((len(text).to_bytes(8, "little") + text + content)[: len(content)])
+    with pytest.raises(ShardError, match=r"shard-00001\.safetensors has a damaged header"):
+        ShardReader(folder, "train").arrays()

@@ -98,7 +98,12 @@ class MeanOfSamples:
             self._thread = None
         if self._unknown is not None:
             return f"unknown ({self._unknown})"
-        return f"{fmean(self._samples):.0f} %" if self._samples else "unknown (too short an epoch)"
+        return "unknown (too short an epoch)" if self.mean is None else f"{self.mean:.0f} %"
+
+    @property
+    def mean(self) -> float | None:
+        """Mean of the samples so far; None without any."""
+        return fmean(self._samples) if self._samples else None
 
     def _run(self) -> None:
         while not self._ended.wait(self._seconds):

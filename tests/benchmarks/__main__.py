@@ -13,6 +13,7 @@ BENCHMARKS = (
     "large_data",
     "training",
     "checkpoints",
+    "training_gpu",
     "churn_quality",
     "fraud_quality",
     "tuning",

@@ -4,7 +4,8 @@ All train the shipped perceptron on the same rows with the same optimiser, clipp
 are of training epochs, without validation. The loops take turns, and each counts its best epoch, since
 other work on the machine only ever slows. One thread of torch is the default: it is what each of two ranks
 has on two cores, and threads that wait for each other measure other work. Two ranks are compared with two trainings that know nothing
-of each other and run at the same time: what the machine gives to two processes.
+of each other and run at the same time: what the machine gives to two processes; these run on CPUs, the
+loops in one process on a GPU where there is one. What a GPU is used for is in `training_gpu`.
 """
 
 import argparse
@@ -34,10 +35,18 @@ from pipeline_assets.training.config import (
 from pipeline_assets.training.progress import METRICS_FILE
 from tests.benchmarks.loader import CATEGORICAL, NUMERIC, SHARDS, Columns, make_columns
 from tests.benchmarks.report import Table
-from tests.benchmarks.training_peers import Epoch, lightning, limit, rows_per_second, textbook
+from tests.benchmarks.training_peers import (
+    Epoch,
+    device_of_loop,
+    lightning,
+    limit,
+    rows_per_second,
+    textbook,
+)
 
 BATCH, VOCABULARY, VALIDATION = 4096, 50, 4096
 PACKAGES = ["torch", "numpy", "pytorch-lightning"]
+_ON_CPUS = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def make_job(folder: Path, columns: Columns, *, batch_size: int, epochs: int) -> TrainingJob:
@@ -96,12 +105,13 @@ def loops(rows: int, turns: int, few: int) -> Table:
     columns = make_columns(rows)
     columns["categorical"] %= VOCABULARY + 5
     part = {name: column[:few] for name, column in columns.items()}
+    device = device_of_loop()
     table = Table(
-        f"Training, {rows:,} rows of {NUMERIC + CATEGORICAL} features, batches of {BATCH:,}"
+        f"Training on {device.type}, {rows:,} rows of {NUMERIC + CATEGORICAL} features, batches of {BATCH:,}"
     )
     with tempfile.TemporaryDirectory() as name:
         job = make_job(Path(name), columns, batch_size=BATCH, epochs=3)
-        bare = limit(job, columns)
+        bare = limit(job, columns, device)
         rates, limits = [], []
         for turn in range(turns):
             rates.append(ours(job, turn))
@@ -113,9 +123,11 @@ def loops(rows: int, turns: int, few: int) -> Table:
             note = "skipped: package 'pytorch-lightning' is not installed"
             table.row("Lightning, its usual DataLoader", None, aim=1.3, note=note)
         else:
-            rate = _best(lightning(job, part), turns)
+            rate = _best(lightning(job, part, device), turns)
             _against(table, "Lightning, its usual DataLoader", mine, rate, 1.3)
-        _against(table, "DataLoader and .item()", mine, _best(textbook(job, part), turns), 2.0)
+        _against(
+            table, "DataLoader and .item()", mine, _best(textbook(job, part, device), turns), 2.0
+        )
     return table
 
 
@@ -142,14 +154,14 @@ def ranks(rows: int, epochs: int, turns: int) -> Table:
 
 def _run_ranks(job: TrainingJob, output: Path) -> float:
     path = _write(dataclasses.replace(job, launch=LaunchConfig(processes=2)), output)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **_ON_CPUS}
     command = [sys.executable, "-m", "pipeline_assets.training.launch", str(path)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
     return median(_rates(output)[1:])
 
 
 def _run_apart(job: TrainingJob, outputs: list[Path]) -> float:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **_ON_CPUS}
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "pipeline_assets.training.worker", str(_write(job, output))],

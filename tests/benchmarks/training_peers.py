@@ -1,4 +1,4 @@
-"""The loops that the training loop is compared with: the same network, loss, optimiser and batches."""
+"""The loops that the training loop is compared with: the same network, loss, optimiser, batches and device."""
 
 import time
 from collections.abc import Callable
@@ -18,32 +18,42 @@ Epoch = Callable[[], int]
 """Trains on all rows once; returns how many there were."""
 
 
-def limit(job: TrainingJob, columns: Columns) -> Epoch:
-    """Tensors in memory, a permutation, and nothing but the update."""
-    network, optimizer = _parts(job)
-    tensors = [torch.from_numpy(columns[name]) for name in ("numeric", "categorical", "label")]
-    ids, size = torch.from_numpy(columns["row_id"]), job.training.batch_size
+def device_of_loop() -> torch.device:
+    """Where one rank trains on this machine."""
+    return torch.device("cuda", 0) if torch.cuda.device_count() else torch.device("cpu")
+
+
+def limit(job: TrainingJob, columns: Columns, device: torch.device) -> Epoch:
+    """Tensors in the device's memory, a permutation, and nothing but the update."""
+    network, optimizer = _parts(job, device)
+    tensors = [
+        torch.from_numpy(columns[name]).to(device) for name in ("numeric", "categorical", "label")
+    ]
+    ids, size = torch.from_numpy(columns["row_id"]).to(device), job.training.batch_size
 
     def epoch() -> int:
-        order = torch.randperm(len(ids))
+        order = torch.randperm(len(ids), device=device)
         for step, start in enumerate(range(0, len(order), size)):
             rows = order[start : start + size]
             numeric, categorical, label = (tensor[rows] for tensor in tensors)
             set_row_keys(network, ids[rows], step, 0)
             _update(network, optimizer, numeric, categorical, label, job.training.gradient_clip)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         return len(order)
 
     return epoch
 
 
-def textbook(job: TrainingJob, columns: Columns) -> Epoch:
+def textbook(job: TrainingJob, columns: Columns, device: torch.device) -> Epoch:
     """DataLoader(TensorDataset), and the loss of every step as a number."""
-    network, optimizer = _parts(job)
+    network, optimizer = _parts(job, device)
     loader = _loader(job, columns)
 
     def epoch() -> int:
         rows, total = 0, 0.0
-        for step, (numeric, categorical, label, row_id) in enumerate(loader):
+        for step, batch in enumerate(loader):
+            numeric, categorical, label, row_id = (column.to(device) for column in batch)
             set_row_keys(network, row_id, step, 0)
             clip = job.training.gradient_clip
             loss = _update(network, optimizer, numeric, categorical, label, clip)
@@ -54,7 +64,7 @@ def textbook(job: TrainingJob, columns: Columns) -> Epoch:
     return epoch
 
 
-def lightning(job: TrainingJob, columns: Columns) -> Epoch:
+def lightning(job: TrainingJob, columns: Columns, device: torch.device) -> Epoch:
     """Lightning with the DataLoader that its documentation shows; no logger, bar or checkpoints."""
     import logging
     import warnings
@@ -86,7 +96,7 @@ def lightning(job: TrainingJob, columns: Columns) -> Epoch:
     def epoch() -> int:
         trainer = pl.Trainer(
             max_epochs=1,
-            accelerator="cpu",
+            accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=1,
             gradient_clip_val=job.training.gradient_clip,
             logger=False,
@@ -107,9 +117,9 @@ def rows_per_second(epoch: Epoch) -> float:
     return rows / (time.perf_counter() - started)
 
 
-def _parts(job: TrainingJob) -> tuple[nn.Module, torch.optim.Optimizer]:
+def _parts(job: TrainingJob, device: torch.device) -> tuple[nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(0)
-    network = build_network(job.model).train()
+    network = build_network(job.model).to(device).train()
     settings = job.training
     return network, build_optimizer(network, settings.learning_rate, settings.weight_decay)
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -66,13 +67,27 @@ def spoil_a_row(job: TrainingJob) -> tuple[TrainingJob, int]:
     return dataclasses.replace(job, verify_shards=False), int(arrays["row_id"][17])
 
 
-@pytest.mark.parametrize("factory", ["mlp", "tabm"])
+@pytest.mark.parametrize(
+    ("factory", "more"),
+    [
+        ("mlp", {}),
+        ("tabm", {}),
+        ("mlp", {"precision": "bfloat16"}),
+        ("resnet", {"gradient_accumulation": 3}),
+    ],
+)
 def test_interrupted_in_mid_epoch_ends_with_the_same_bytes(  # type: ignore[no-untyped-def]
-    make_job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], factory: str
+    make_job,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    factory: str,
+    more: dict[str, Any],
 ) -> None:
+    width = {"width": 16} if factory == "resnet" else {"hidden": [16]}
     settings = {
+        **more,
         "factory": f"pipeline_assets.training.models.{factory}:build",
-        "options": {"hidden": [16], "dropout": 0.3},
+        "options": {**width, "dropout": 0.3},
         "max_epochs": 4, "patience": 2, "batch_size": 32, "learning_rate": 0.03,
     }  # fmt: skip
     undisturbed = make_job(**settings)

@@ -99,6 +99,7 @@ def test_ways_over_ranks_give_the_same_weights(  # type: ignore[no-untyped-def]
     large = {"options": {"hidden": [1024, SHARDED_ALONE // 1024]}, "max_epochs": 1}
     for way in ("ddp", "fsdp"):
         jobs["large", way] = job(**large, **ways[way])
+    jobs["mlp", "ddp compiled"] = job(compile=True)
     for way in ("ddp", "fsdp"):
         jobs["half", way] = job(precision="bfloat16", **ways[way])
     stopped = job(**models["tabm"], **ways["fsdp"])

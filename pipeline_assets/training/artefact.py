@@ -19,12 +19,11 @@ def save_artefact(
     state: TrainingState,
     best: dict[str, Tensor],
     ranks: Ranks,
+    index: ShardIndex,
+    left_out: list[dict[str, Any]],
     *,
     positive_weight: float | list[float],
     target: TargetScale,
-    index: ShardIndex,
-    train_rows: int,
-    left_out: list[dict[str, Any]],
 ) -> None:
     """Write the job's output; all ranks come here together, the leading one writes.
 
@@ -33,11 +32,10 @@ def save_artefact(
         state: at its end.
         best: weights of the best epoch, sharded or not.
         ranks: all of them.
+        index: of the shards, damaged ones included.
+        left_out: damaged shards that took no part, with their `split` and `rows`.
         positive_weight: of the loss, resolved; of each label if many.
         target: scale of a regression's labels.
-        index: of the shards, damaged ones included.
-        train_rows: of the shards that took part.
-        left_out: damaged shards that took no part.
     """
     weights: dict[str, Tensor] = {}
     for name, tensor in best.items():
@@ -47,6 +45,7 @@ def save_artefact(
             weights[name] = gathered.cpu()
     if not ranks.leads:
         return
+    missing = sum(shard["rows"] for shard in left_out if shard["split"] == "train")
     save_model(
         Path(job.output),
         weights=weights,
@@ -58,7 +57,7 @@ def save_artefact(
             "seed": job.seed,
             "shards": index.hash,
             "left_out_shards": left_out,
-            "train_rows": train_rows,
+            "train_rows": index.split_rows["train"] - missing,
             "best_epoch": state.best_epoch,
             "best_score": state.best_score,
             "reloads": state.reloads,

@@ -69,8 +69,10 @@ class Trainer:
         )
         for reader in (self.train, self.validation):
             check_labels(job.model, reader)
-        self.positive_weight = positive_weight(job, self.train)
-        self.target = target_scale(job.model, self.train)
+        self.scales = {
+            "positive_weight": positive_weight(job, self.train),
+            "target": target_scale(job.model, self.train),
+        }
         self.batches = self.train.batch_count(self.config.batch_size)
         torch.manual_seed(job.seed)
         network = build_network(job.model)
@@ -79,10 +81,9 @@ class Trainer:
         # Before the network is on the device, and parallelised.
         self.gpu = gpu_report(job, network, ranks) if progress.active else None
         self.network = on_device(network, ranks, self.config)
-        scales = {"positive_weight": self.positive_weight, "target": self.target}
         with ranks.device:
-            self.model = TabularModel(self.network, job.model, **scales)
-        losses = RowLosses(job.model, job.training, **scales).to(ranks.device)
+            self.model = TabularModel(self.network, job.model, **self.scales)
+        losses = RowLosses(job.model, job.training, **self.scales).to(ranks.device)
         self.profile = profile_of(Path(job.output), self.config, self.network, ranks)
         self.step = TrainingStep(job, ranks, self.network, losses, self.profile)
         self.state = TrainingState(fingerprint=job.fingerprint(index.hash))
@@ -106,7 +107,11 @@ class Trainer:
                     self._go_back(fault)
             with self.profile.span("checkpoint"):
                 self.checkpoints.wait_on_all(self.ranks)
-            self._save()
+            # All ranks come here together, the leading one writes.
+            left_out = self.left_out.entries()
+            made = self.job, self.state, self.best, self.ranks, self.index, left_out
+            save_artefact(*made, **self.scales)
+            self.progress.finish(self.state.history, self.state.reloads, left_out)
             summary = self.profile.finish()
             if summary is not None:
                 self.progress.say(summary)
@@ -241,18 +246,3 @@ class Trainer:
         cost = time.perf_counter() - started
         self.state.checkpoint_seconds += cost
         self.cadence.saved(cost)
-
-    def _save(self) -> None:
-        """Write the artefact; all ranks come here together, the leading one writes."""
-        save_artefact(
-            self.job,
-            self.state,
-            self.best,
-            self.ranks,
-            positive_weight=self.positive_weight,
-            target=self.target,
-            index=self.index,
-            train_rows=self.train.rows,
-            left_out=self.left_out.entries(),
-        )
-        self.progress.finish(self.state.history, self.state.reloads, self.left_out.entries())

@@ -63,10 +63,10 @@ class TrainingSettings(SpecModel):
     monitor: Literal["roc_auc", "average_precision", "log_loss"] = "roc_auc"
     """Validation score that chooses the best epoch."""
     checkpoint_epochs: int = Field(default=1, ge=1)
-    """Epochs between checkpoints at the end of an epoch; more where they would take over 5 % of the time,
+    """Epochs between checkpoints at the end of an epoch; more where they would take over 2.5 % of the time,
     unless `on_not_finite` is `reload`."""
     checkpoint_seconds: float = Field(default=300.0, ge=0)
-    """Seconds between checkpoints in mid-epoch; longer where they would take over 5 % of the time."""
+    """Seconds between checkpoints in mid-epoch; longer where they would take over 2.5 % of the time."""
     on_not_finite: Literal["stop", "reload"] = "stop"
     """What a loss or gradient that is NaN or infinite does. `stop` ends the training and names the rows;
     `reload` goes back to the last checkpoint at the end of an epoch (or to the start) and on from there

@@ -26,6 +26,8 @@ from pipeline_assets.training.parallelize import whole
 POINTER = "current.json"
 STATE, TENSORS = "state.json", "state.safetensors"
 KEPT = 2
+COPIES = 4
+"""Tensors of the network's size in a checkpoint: weights, two moments of the optimiser, best weights."""
 
 
 @dataclass(kw_only=True)
@@ -153,7 +155,7 @@ def remove_leftovers(folder: Path) -> None:
     for entry in folder.iterdir():
         if entry.is_dir() and entry.name not in kept:
             shutil.rmtree(entry, ignore_errors=True)
-        elif entry.name.startswith("."):
+        elif entry.name.startswith(f".{POINTER}"):
             entry.unlink(missing_ok=True)
 
 

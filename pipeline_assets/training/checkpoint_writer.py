@@ -17,9 +17,11 @@ from pipeline_assets.training.config import TrainingError
 from pipeline_assets.training.parallelize import Ranks, sum_over_ranks
 
 MOST_SHARE = 0.025
-"""Most that checkpoints take of the time: of the training thread, and of a processor by the writing one,
-since ranks may use them all. Half of the 5 % that training may become slower: writing also takes memory
-bandwidth and cache from it."""
+"""Most that checkpoints take of the time: of the training thread and, where it computes on processors, of
+one of them by the thread that writes. Half of the 5 % that training may become slower: writing also takes
+memory bandwidth and cache from it."""
+SECONDS_PER_BYTE = 3e-9
+"""Of a processor, to copy, write and hash: what is expected before the first checkpoint has shown it."""
 _MEETING_SECONDS = 1.0
 
 
@@ -114,14 +116,17 @@ class Cadence:
         seconds: between checkpoints in mid-epoch.
         ranks: who meets.
         writer: the leading rank's; those of the others write nothing.
+        size: bytes of a checkpoint, about.
     """
 
-    def __init__(self, seconds: float, ranks: Ranks, writer: CheckpointWriter) -> None:
+    def __init__(self, seconds: float, ranks: Ranks, writer: CheckpointWriter, size: int) -> None:
         self._seconds = seconds
         self._ranks = ranks
         self._writer = writer
         self._saved = self._met = time.monotonic()
-        self._cost = 0.0
+        # Ranks on GPUs leave processors idle.
+        self._on_processors = ranks.device.type == "cpu"
+        self._cost = size * SECONDS_PER_BYTE if self._on_processors else 0.0
         self._position = self._meeting = -1
 
     def saved(self, cost: float) -> None:
@@ -154,7 +159,8 @@ class Cadence:
         """Of interest on the leading rank only."""
         if self._writer.writes_for(0):
             return False
-        cost = self._cost + self._writer.processor_seconds
+        written = self._writer.processor_seconds if self._on_processors else 0.0
+        cost = self._cost + written
         return time.monotonic() - self._saved >= cost / MOST_SHARE
 
     def _as_the_leader(self, *numbers: int) -> list[int]:

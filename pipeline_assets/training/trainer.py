@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline_assets.shards.index import load_index
 from pipeline_assets.shards.reader import ShardReader
 from pipeline_assets.training.artefact import save_artefact
-from pipeline_assets.training.checkpoint import TrainingState, snapshot
+from pipeline_assets.training.checkpoint import COPIES, TrainingState, snapshot
 from pipeline_assets.training.checkpoint_lock import CheckpointLock
 from pipeline_assets.training.checkpoint_writer import Cadence, CheckpointWriter
 from pipeline_assets.training.config import TrainingJob
@@ -89,7 +89,7 @@ class Trainer:
         self.state = TrainingState(fingerprint=job.fingerprint(index.hash))
         self.best: dict[str, Tensor] = {}
         self.checkpoints = CheckpointWriter(Path(job.checkpoints), heartbeat.alive)
-        self.cadence = Cadence(self.config.checkpoint_seconds, ranks, self.checkpoints)
+        self.cadence = self._new_cadence()
 
     def run(self) -> list[dict[str, Any]]:
         """Train to the end, from the last checkpoint where there is one; return the history."""
@@ -135,7 +135,7 @@ class Trainer:
         parts = self.network, self.step.optimizer, self.ranks, self.progress, self.heartbeat
         self.state, self.best = go_back(fault, self.config, self.state, folder, *parts)
         self.step.restore(self.state.loss_scale)
-        self.cadence = Cadence(self.config.checkpoint_seconds, self.ranks, self.checkpoints)
+        self.cadence = self._new_cadence()
         # A resume from an older one would forget this reload.
         self._checkpoint()
 
@@ -177,6 +177,11 @@ class Trainer:
         with self.profile.span("validation"):
             scores = self.validate()
         self._judge(epoch, scores, time.perf_counter() - started)
+
+    def _new_cadence(self) -> Cadence:
+        weights = sum(p.numel() * p.element_size() for p in self.network.parameters())
+        seconds, size = self.config.checkpoint_seconds, COPIES * weights
+        return Cadence(seconds, self.ranks, self.checkpoints, size)
 
     def _is_due(self) -> bool:
         """Whether all ranks save in mid-epoch now."""

@@ -144,18 +144,20 @@ def each(values: Iterable[float]) -> str:
     return f"best {mean(found):.5f}{by_seed}"
 
 
-def compare(job: Any, tuning: Any, seeds: int, patience: float, home: Path, table: Table) -> None:
+def compare(
+    job: Any, tuning: Any, seeds: list[int], patience: float, home: Path, table: Table
+) -> None:
     """Add the rows of all searches."""
     runs: dict[str, list[Search]] = {name: [] for name in (STUDY, *PEERS)}
-    for seed in range(seeds):
+    for at, seed in enumerate(seeds):
         for name in runs:
             changes = PEERS.get(name, {})
             if name != STUDY:
-                longest = timedelta(seconds=patience * runs[STUDY][seed].seconds)
+                longest = timedelta(seconds=patience * runs[STUDY][at].seconds)
                 changes = {**changes, "time_limit": longest}
             search = searched(job, tuning.model_copy(update=changes), seed, home)
             runs[name].append(search)
-            _, then = search.within(runs[STUDY][seed].seconds)
+            _, then = search.within(runs[STUDY][at].seconds)
             print(
                 f"seed {seed}, {name}: {search.seconds:.0f} s, {search.trials} trials, "
                 f"{search.epochs} epochs, best {search.best:.5f}; when the study was over {then:.5f}",
@@ -192,7 +194,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=9, help="of a trial, at most")
-    parser.add_argument("--seeds", type=int, default=1, help="searches of each kind")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the searches")
     parser.add_argument(
         "--patience",
         type=float,

@@ -1,5 +1,7 @@
 """What must hold before the first batch, and what follows from the shards alone."""
 
+from collections.abc import Callable
+
 from torch import nn
 
 from pipeline_assets.shards.index import ShardIndex
@@ -68,7 +70,9 @@ def check_network(network: nn.Module) -> list[str]:
     return notes
 
 
-def positive_weight(job: TrainingJob, train: ShardReader) -> float | list[float]:
+def positive_weight(
+    job: TrainingJob, train: ShardReader, *, on_block: Callable[[], None] = lambda: None
+) -> float | list[float]:
     """Resolve the setting: `balanced` is negatives / positives of the training rows, of each label if many.
 
     Raises:
@@ -83,7 +87,7 @@ def positive_weight(job: TrainingJob, train: ShardReader) -> float | list[float]
     if not many:
         positives = train.index.positives("train")
         return (train.rows - positives) / positives
-    by_label = positive_rows(job.model, train).tolist()
+    by_label = positive_rows(job.model, train, on_block=on_block).tolist()
     for label, positives in enumerate(by_label):
         if positives in (0, train.rows):
             only = "negative" if positives == 0 else "positive"

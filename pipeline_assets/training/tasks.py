@@ -1,9 +1,11 @@
 """What the kinds of labels allow: losses, validation scores, values of the label. NumPy only."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline_assets.shards.mapped import Rows
 from pipeline_assets.shards.reader import ShardReader
 from pipeline_assets.training.config import (
     Loss,
@@ -88,7 +90,9 @@ def check_task(model: ModelConfig, training: TrainingConfig) -> None:
         )
 
 
-def check_labels(model: ModelConfig, reader: ShardReader) -> None:
+def check_labels(
+    model: ModelConfig, reader: ShardReader, *, on_block: Callable[[], None] = lambda: None
+) -> None:
     """Raise `TrainingError` where a split's labels are no classes of a multi-class or multi-label task.
 
     Reads them all. Those of a binary task are known from the index, those of a regression may be any.
@@ -98,7 +102,7 @@ def check_labels(model: ModelConfig, reader: ShardReader) -> None:
         return
     shape = (model.classes,) if model.task == "multilabel" else ()
     present = np.zeros(model.classes, dtype=bool)
-    for block in reader.iter_blocks(_BLOCK_ROWS):
+    for block in _blocks(reader, on_block):
         label = block.label
         if label.shape[1:] != shape:
             raise TrainingError(
@@ -121,7 +125,9 @@ def check_labels(model: ModelConfig, reader: ShardReader) -> None:
         )
 
 
-def target_scale(model: ModelConfig, reader: ShardReader) -> TargetScale:
+def target_scale(
+    model: ModelConfig, reader: ShardReader, *, on_block: Callable[[], None] = lambda: None
+) -> TargetScale:
     """Mean and standard deviation of the labels where the task is a regression; reads them all.
 
     Raises:
@@ -132,7 +138,7 @@ def target_scale(model: ModelConfig, reader: ShardReader) -> TargetScale:
     mean = reader.index.positives(reader.split) / reader.rows
     squares = sum(
         float(np.square(block.label.astype(np.float64) - mean).sum())
-        for block in reader.iter_blocks(_BLOCK_ROWS)
+        for block in _blocks(reader, on_block)
     )
     std = float(np.sqrt(squares / reader.rows))
     if std <= 1e-6 * abs(mean):
@@ -142,9 +148,17 @@ def target_scale(model: ModelConfig, reader: ShardReader) -> TargetScale:
     return TargetScale(mean=mean, std=std)
 
 
-def positive_rows(model: ModelConfig, reader: ShardReader) -> np.ndarray:
+def positive_rows(
+    model: ModelConfig, reader: ShardReader, *, on_block: Callable[[], None] = lambda: None
+) -> np.ndarray:
     """Rows of a split in which each label of a multi-label task is 1, int64 [labels]; reads them all."""
     positives = np.zeros(model.classes, dtype=np.int64)
-    for block in reader.iter_blocks(_BLOCK_ROWS):
+    for block in _blocks(reader, on_block):
         positives += np.count_nonzero(block.label, axis=0)
     return positives
+
+
+def _blocks(reader: ShardReader, on_block: Callable[[], None]) -> Iterator[Rows]:
+    for block in reader.iter_blocks(_BLOCK_ROWS):
+        yield block
+        on_block()

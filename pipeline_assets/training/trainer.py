@@ -22,7 +22,7 @@ from pipeline_assets.training.epoch_sums import EpochSums
 from pipeline_assets.training.gpu_report import gpu_report
 from pipeline_assets.training.heartbeat import Heartbeat
 from pipeline_assets.training.losses import RowLosses
-from pipeline_assets.training.metrics import is_better, validation_scores
+from pipeline_assets.training.metrics import is_better
 from pipeline_assets.training.model import TabularModel, build_network
 from pipeline_assets.training.not_finite import NotFinite
 from pipeline_assets.training.parallelize import Ranks, on_device, wait_for_all
@@ -38,7 +38,7 @@ from pipeline_assets.training.resuming import go_back, resume
 from pipeline_assets.training.schedule import learning_rate
 from pipeline_assets.training.step import TrainingStep
 from pipeline_assets.training.tasks import check_labels, target_scale
-from pipeline_assets.training.validating import validation_predictions
+from pipeline_assets.training.validating import score_validation
 
 
 class Trainer:
@@ -68,10 +68,10 @@ class Trainer:
             for split in ("train", "validation")
         )
         for reader in (self.train, self.validation):
-            check_labels(job.model, reader)
+            check_labels(job.model, reader, on_block=heartbeat.alive)
         self.scales = {
-            "positive_weight": positive_weight(job, self.train),
-            "target": target_scale(job.model, self.train),
+            "positive_weight": positive_weight(job, self.train, on_block=heartbeat.alive),
+            "target": target_scale(job.model, self.train, on_block=heartbeat.alive),
         }
         self.batches = self.train.batch_count(self.config.batch_size)
         torch.manual_seed(job.seed)
@@ -206,14 +206,13 @@ class Trainer:
         epoch = self.state.position // self.batches
         self.step.parallel.train(False)
         with full_float32():
-            label, predicted = validation_predictions(
+            return score_validation(
                 self.model,
                 self.validation,
                 self.ranks,
                 in_step=self.step.parallel.is_sharded,
                 on_block=lambda: self.heartbeat.validating(epoch),
             )
-        return validation_scores(label, predicted, self.job.model)
 
     def _judge(self, epoch: int, scores: dict[str, float], validation_seconds: float) -> None:
         """Note the epoch, keep the best weights, decide whether to stop, checkpoint."""

@@ -15,9 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline_assets.training import parallelize
 from pipeline_assets.training.config import TrainingConfig, TrainingError, TrainingJob
 from pipeline_assets.training.heartbeat import Heartbeat
 from pipeline_assets.training.parallelize import (
@@ -99,6 +101,18 @@ def check_parts(ranks: Ranks) -> None:
     assert part.untyped_storage().nbytes() == 4 * 3 * (3, 2)[ranks.rank]
 
 
+def check_gather(ranks: Ranks) -> None:
+    """Parts of different length, sent in pieces: whole and in order on the leading rank, nothing on others."""
+    lengths = (7, 23, 0, 11)[: ranks.world_size]
+    expected = np.arange(3 * sum(lengths), dtype=np.float32).reshape(-1, 3)
+    start = sum(lengths[: ranks.rank])
+    parallelize._GATHERED_BYTES = 5 * expected[0].nbytes
+    found = parallelize.gather_on_leader(expected[start : start + lengths[ranks.rank]], ranks)
+    parallelize._GATHERED_BYTES = 4 << 20
+    assert (found is None) == (not ranks.leads)
+    assert found is None or np.array_equal(found, expected)
+
+
 def main(path: str) -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
@@ -108,6 +122,7 @@ def main(path: str) -> None:
     check_overflow(ranks, "ddp")
     check_overflow(ranks, "fsdp")
     check_parts(ranks)
+    check_gather(ranks)
     for case in json.loads(Path(path).read_text()):
         job = TrainingJob.from_dict(case["job"])
         output = Path(job.output)

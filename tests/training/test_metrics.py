@@ -1,5 +1,7 @@
 """Scores while training equal scikit-learn's."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -81,3 +83,23 @@ def test_learning_rate_warms_up_and_falls_to_zero() -> None:
     assert shares[10] == 1
     assert np.all(np.diff(shares[10:]) < 0) and shares[100] == pytest.approx(0)
     assert learning_rate_share(0, 1, 0.0) == 1
+
+
+def test_scores_take_few_bytes_a_row_and_equal_sklearn_over_many_pieces() -> None:
+    from sklearn import metrics
+
+    rng = np.random.default_rng(0)
+    rows = 1_000_000
+    label = (rng.random(rows) < 0.3).astype(np.float32)
+    # Many ties, and some groups of them larger than a piece.
+    probability = np.round(rng.random(rows) ** 3 * 0.7 + label * 0.2, 2).astype(np.float32)
+    tracemalloc.start()
+    scores = validation_scores(label, probability)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # An order of 8 bytes a row, and pieces of a size of their own.
+    assert peak < 8 * rows + (6 << 20)
+    expected = metrics.roc_auc_score(label, probability)
+    assert scores["roc_auc"] == pytest.approx(expected, abs=1e-12)
+    expected = metrics.average_precision_score(label, probability)
+    assert scores["average_precision"] == pytest.approx(expected, abs=1e-12)

@@ -11,10 +11,15 @@ import pytest
 import torch
 
 from pipeline_assets.shards import ShardIndex, ShardReader, load_index, write_shard
+from pipeline_assets.training import tasks
 from pipeline_assets.training.config import ModelConfig, TrainingConfig, TrainingError, TrainingJob
+from pipeline_assets.training.heartbeat import Heartbeat
 from pipeline_assets.training.metrics import validation_scores
 from pipeline_assets.training.model import TabularModel, load_model
+from pipeline_assets.training.parallelize import join_ranks
+from pipeline_assets.training.progress import Progress
 from pipeline_assets.training.tasks import TargetScale, check_task, monitors_of
+from pipeline_assets.training.trainer import Trainer
 from pipeline_assets.training.worker import train
 
 RESNET = "pipeline_assets.training.models.resnet:build"
@@ -211,3 +216,28 @@ def test_a_binary_model_does_not_read_several_labels(make_job) -> None:  # type:
         train(job)
     index = load_index(job.shards)
     assert ShardIndex.from_dict(json.loads(json.dumps(index.to_dict()))) == index
+
+
+@pytest.mark.parametrize(
+    ("label_of", "model", "passes"),
+    [
+        (amounts, {"task": "regression"}, 1),
+        (classes, {"task": "multiclass", "classes": 3}, 2),
+    ],
+)
+def test_a_rank_is_alive_while_it_reads_all_labels(  # type: ignore[no-untyped-def]
+    make_job, monkeypatch: pytest.MonkeyPatch, label_of: Any, model: dict[str, Any], passes: int
+) -> None:
+    monkeypatch.setattr(tasks, "_BLOCK_ROWS", 10)
+    beats = []
+
+    class Counting(Heartbeat):
+        def alive(self) -> None:
+            beats.append(1)
+
+    monitor = "rmse" if model["task"] == "regression" else "accuracy"
+    job = of_task(with_labels(make_job(rows=400, monitor=monitor), label_of), **model)
+    job = dataclasses.replace(job, verify_shards=False)
+    with Progress(Path(job.output), max_epochs=1, monitor=monitor, active=False) as progress:
+        trainer = Trainer(job, join_ranks(), progress, Counting())
+    assert len(beats) >= (trainer.train.rows + (passes - 1) * trainer.validation.rows) // 10

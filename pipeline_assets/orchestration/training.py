@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,10 +38,11 @@ from pipeline_assets.training.config import (
     TrainingError,
     TrainingJob,
 )
+from pipeline_assets.training.heartbeat import STACKS
+from pipeline_assets.training.launch import PARENT_PID
 from pipeline_assets.training.profile.findings import PROFILE_FILE
 from pipeline_assets.training.progress import METRICS_FILE
-from pipeline_assets.training.watchdog import STACKS
-from pipeline_assets.training.worker import reason_of_end
+from pipeline_assets.training.reason import Reason
 from pipeline_assets.tuning.settings import with_settings
 
 POOL = "training"
@@ -192,12 +194,13 @@ def launch(context: dg.AssetExecutionContext, job: TrainingJob, path: Path) -> N
         dg.PipesSubprocessClient().run(
             context=context,
             command=[sys.executable, "-m", "pipeline_assets.training.launch", str(path)],
+            env={PARENT_PID: str(os.getpid())},
         )
     except DagsterPipesExecutionError as error:
         # The folder of the run is removed; its log stays.
         for stacks in sorted((Path(job.output) / STACKS).glob("*.txt")):
             context.log.error(f"{stacks.name}\n{stacks.read_text(encoding='utf-8')}")
-        raise reason_of_end(Path(job.output)) or TrainingError(
+        raise Reason(Path(job.output)).read() or TrainingError(
             f"the training processes ended without a message ({error}); the run's stderr has their last words"
         ) from None
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from pipeline_assets.engine.torch_distributor import run_on_executors
 from pipeline_assets.training.config import TrainingError, TrainingInterrupted, TrainingJob
 from pipeline_assets.training.progress import HISTORY_FILE
-from pipeline_assets.training.worker import forget_messages, reason_of_end
+from pipeline_assets.training.reason import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ def launch_on_spark(
     finished.unlink(missing_ok=True)
     reason = None
     for attempt in range(launch.max_restarts + 1):
-        forget_messages(output)
+        Reason.at_start(output).forget_earlier()
         if attempt:
             say(f"the processes ended without a model; restart {attempt} of {launch.max_restarts}")
         run_on_executors(
@@ -51,7 +51,7 @@ def launch_on_spark(
         )
         if finished.exists():
             return
-        reason = reason_of_end(output)
+        reason = Reason(output).read()
         if reason is not None and not isinstance(reason, TrainingInterrupted):
             raise reason
     raise reason or TrainingError(

@@ -6,9 +6,21 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline_assets.training.processes import available_cores, die_with_parent
-from pipeline_assets.training.worker import AGENT_PID, ERROR_FILE, leave_message
+from pipeline_assets.training.heartbeat import FOLDER
+from pipeline_assets.training.processes import (
+    STORE_FOLDER,
+    available_cores,
+    die_with_parent,
+)
+from pipeline_assets.training.reason import Reason
+from pipeline_assets.training.worker import AGENT_PID
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.rendezvous import RendezvousError
+
+    from pipeline_assets.training.config import LaunchConfig
 
 LAUNCHER_PID = "PIPELINE_LAUNCHER_PID"
 
@@ -21,12 +33,14 @@ def main(job_path: str) -> int:
 
     job = TrainingJob.load(job_path)
     config = job.launch
+    shared = Path(os.environ[FOLDER])
     # This process runs nothing but torch's agent, and what failed is said below, in one line.
     logging.disable(logging.ERROR)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # A store of its own for every attempt. Torch 2.13 otherwise shares one over restarts, without a
-    # prefix, and restarted gloo ranks find the addresses of dead ones in it (connection refused).
-    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    # prefix, and restarted gloo ranks find the addresses of dead ones in it (connection refused). Its
+    # server listens on all interfaces as well.
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     import torch
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -46,12 +60,19 @@ def main(job_path: str) -> int:
     if endpoint is None or endpoint.rpartition(":")[0] in ("127.0.0.1", "localhost"):
         # All on this machine: no name of it needs to resolve.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", "=lo")
         arguments += ["--local-addr=127.0.0.1"]
     if endpoint is None:
-        arguments += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
+        # In files that only this user can read: torch's TCP stores listen on all interfaces, and the
+        # agent unpickles what it finds in them. The file grows with each sign of life, which one node
+        # does not need.
+        arguments += ["--rdzv-backend=c10d", f"--rdzv-endpoint={shared / 'rendezvous'}"]
+        arguments += ["--rdzv-conf=store_type=file,keep_alive_interval=86400"]
+        os.environ[STORE_FOLDER] = str(shared)
     else:
         arguments += [f"--rdzv-backend={config.rdzv_backend}", f"--rdzv-endpoint={endpoint}"]
-        arguments += ["--rdzv-id=pipeline_assets"]
+        # Another training at this endpoint is another rendezvous.
+        arguments += [f"--rdzv-id={job.digest()}"]
         arguments += [f"--rdzv-conf=join_timeout={math.ceil(config.timeout_seconds)}"]
     try:
         run.main([*arguments, "--module", "pipeline_assets.training.worker", job_path])
@@ -62,16 +83,33 @@ def main(job_path: str) -> int:
             sys.stderr.write(f"training rank {rank} {how}\n")
         return 1
     except RendezvousError as error:
-        leave_message(
-            Path(job.output) / ERROR_FILE,
-            f"{config.nnodes} nodes did not meet at {endpoint} within {config.timeout_seconds:g} seconds "
-            f"({error}). Start the launcher with the same job on all of them; the endpoint is a port of "
-            "one that the others reach",
-        )
+        had_met = next(shared.glob("rank-*"), None) is not None
+        Reason(Path(job.output)).leave(_without_rendezvous(config, error, had_met))
         return 1
     except SignalException as error:
         return 128 + int(error.sigval)
     return 0
+
+
+def _without_rendezvous(config: "LaunchConfig", error: "RendezvousError", had_met: bool) -> str:
+    from torch.distributed.elastic.rendezvous.api import RendezvousTimeoutError
+
+    nodes, endpoint = config.nnodes, config.rdzv_endpoint
+    within = f"at {endpoint} within {config.timeout_seconds:g} seconds ({error})"
+    if not had_met:
+        return (
+            f"{nodes} nodes did not meet {within}. Start the launcher with the same job on all of them; "
+            "the endpoint is a port of one that the others reach"
+        )
+    again = "Start the launcher on all nodes again: training goes on from the last checkpoint"
+    if isinstance(error, RendezvousTimeoutError):
+        return (
+            f"after a rank or a node had failed, {nodes} nodes did not meet again {within}. {again}"
+        )
+    return (
+        f"the rendezvous at {endpoint} was lost during the training ({error}): another node has ended it, "
+        f"and may say why, or the node of the endpoint is gone or cannot be reached. {again}"
+    )
 
 
 if __name__ == "__main__":

@@ -248,6 +248,11 @@ class TrainingJob:
         """JSON-safe form."""
         return dataclasses.asdict(self)
 
+    def digest(self) -> str:
+        """Sixteen hex digits of what all ranks must have been given alike: all but how they are started."""
+        common = {key: value for key, value in self.to_dict().items() if key != "launch"}
+        return hashlib.sha256(json.dumps(common, sort_keys=True).encode()).hexdigest()[:16]
+
     def fingerprint(self, index_hash: str) -> str:
         """Sixteen hex digits of all that shapes the weights; a checkpoint continues only its own."""
         shaping: dict[str, Any] = {

@@ -15,6 +15,8 @@ from pathlib import Path
 
 FOLDER = "PIPELINE_HEARTBEATS"
 """Environment variable with the folder of this node's heartbeats."""
+STACKS = "stacks"
+"""Folder in the output with a text file per rank that has hung."""
 DUMP_SIGNAL = signal.SIGUSR1
 _LAYOUT = struct.Struct("<qdqq")
 _MOMENT, _MOMENT_AT = struct.Struct("<d"), 8

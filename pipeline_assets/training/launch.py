@@ -1,9 +1,9 @@
 """Starts a training: `python -m pipeline_assets.training.launch job.json`.
 
 The elastic agent and its ranks live in a session of their own. Whoever dies takes all below along:
-the ranks get SIGKILL when the agent dies, the agent when the launcher dies, and the launcher SIGTERM
-when its parent dies. SIGTERM and SIGINT are passed on, with SIGKILL after a grace period. Ranks that
-hang are ended by the `watchdog`.
+the ranks get SIGKILL when the agent dies, the agent when the launcher dies, and the launcher SIGTERM when
+the parent dies that the environment names; one that is started by hand outlives its shell. SIGTERM and
+SIGINT are passed on, with SIGKILL after a grace period. Ranks that hang are ended by the `watchdog`.
 
 On several nodes one launcher runs on each, with the same job file; it returns when the ranks of its node
 have ended. Global rank 0 alone writes checkpoints and model, to folders that all nodes share.
@@ -24,15 +24,12 @@ from pipeline_assets.training.agent import LAUNCHER_PID
 from pipeline_assets.training.config import TrainingError, TrainingJob
 from pipeline_assets.training.heartbeat import FOLDER
 from pipeline_assets.training.processes import die_with_parent
+from pipeline_assets.training.reason import Reason
 from pipeline_assets.training.watchdog import Watchdog
-from pipeline_assets.training.worker import (
-    ERROR_FILE,
-    forget_messages,
-    leave_message,
-    reason_of_end,
-)
 
 GRACE_SECONDS = 10.0
+PARENT_PID = "PIPELINE_PARENT_PID"
+"""Environment variable with the process that the launcher shall not outlive."""
 
 
 def launch(job_path: str | Path) -> int:
@@ -43,22 +40,24 @@ def launch(job_path: str | Path) -> int:
         TrainingInterrupted: a rank failed for a reason that may pass.
     """
     job = TrainingJob.load(job_path)
-    error_file = Path(job.output) / ERROR_FILE
-    forget_messages(error_file.parent)
+    reason = Reason.at_start(Path(job.output))
     with tempfile.TemporaryDirectory(prefix="pipeline_assets_heartbeats_") as heartbeats:
         watchdog = Watchdog(Path(heartbeats), Path(job.output), job.launch.timeout_seconds)
-        status = _run(job_path, heartbeats, watchdog, error_file)
-    # The files stay beside the output, for whoever started this process.
-    reason = reason_of_end(error_file.parent) if status == 1 else None
-    if reason is not None:
-        raise reason
+        status = _run(job_path, heartbeats, watchdog, reason)
+    # What was left now stays beside the output, for whoever started this process.
+    said = reason.read() if status == 1 else None
+    if said is not None:
+        raise said
+    reason.forget_earlier()
     return status
 
 
-def _run(job_path: str | Path, heartbeats: str, watchdog: Watchdog, error_file: Path) -> int:
+def _run(job_path: str | Path, heartbeats: str, watchdog: Watchdog, reason: Reason) -> int:
     agent = subprocess.Popen(
         [sys.executable, "-m", "pipeline_assets.training.agent", str(job_path)],
-        env=os.environ | {LAUNCHER_PID: str(os.getpid()), FOLDER: heartbeats},
+        env=os.environ
+        | {LAUNCHER_PID: str(os.getpid()), FOLDER: heartbeats}
+        | reason.environment(),
         start_new_session=True,
     )
     received: list[int] = []
@@ -70,7 +69,7 @@ def _run(job_path: str | Path, heartbeats: str, watchdog: Watchdog, error_file: 
         number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
-        status = _wait(agent, received, watchdog, error_file)
+        status = _wait(agent, received, watchdog, reason)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -78,7 +77,7 @@ def _run(job_path: str | Path, heartbeats: str, watchdog: Watchdog, error_file: 
 
 
 def _wait(
-    agent: subprocess.Popen[bytes], received: list[int], watchdog: Watchdog, error_file: Path
+    agent: subprocess.Popen[bytes], received: list[int], watchdog: Watchdog, reason: Reason
 ) -> int:
     """Wait for the agent; pass signals on; end ranks that hang; leave no process of the group behind."""
     forwarded, deadline = 0, float("inf")
@@ -96,7 +95,7 @@ def _wait(
             os.killpg(agent.pid, received[-1])
         hanging = watchdog.look(lambda: [process.pid for process in _family(agent.pid)])
         if hanging is not None:
-            leave_message(error_file, hanging)
+            reason.leave(hanging)
             deadline = 0.0
         if time.monotonic() > deadline:
             family += _family(agent.pid)
@@ -122,7 +121,8 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m pipeline_assets.training.launch job.json\n")
         return 2
-    die_with_parent(signal.SIGTERM)
+    if PARENT_PID in os.environ:
+        die_with_parent(signal.SIGTERM, parent=int(os.environ[PARENT_PID]))
     try:
         return launch(arguments[0])
     except TrainingError as error:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from pipeline_assets.training.config import ModelConfig, TrainingError
-from pipeline_assets.training.files import json_bytes, write_atomically
+from pipeline_assets.training.files import json_bytes, write_result
 from pipeline_assets.training.tasks import UNSCALED, TargetScale
 
 WEIGHTS_FILE = "model.safetensors"
@@ -127,7 +127,11 @@ def save_model(
     target: TargetScale = UNSCALED,
     extra: dict[str, Any],
 ) -> None:
-    """Write weights and `config.json`; each file appears whole. `extra` holds further JSON entries."""
+    """Write weights and `config.json`; each file appears whole. `extra` holds further JSON entries.
+
+    Raises:
+        TrainingError: a file cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "format_version": FORMAT_VERSION,
@@ -139,8 +143,8 @@ def save_model(
         **extra,
     }
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    write_atomically(folder / WEIGHTS_FILE, save(plain))
-    write_atomically(folder / CONFIG_FILE, json_bytes(content))
+    write_result(folder / WEIGHTS_FILE, save(plain))
+    write_result(folder / CONFIG_FILE, json_bytes(content))
 
 
 def load_model(folder: str | Path) -> TabularModel:

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from pipeline_assets.training.config import TrainingConfig, TrainingError
+from pipeline_assets.training.meeting import meet
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 SHARDED_ALONE = 2**20
@@ -31,29 +32,53 @@ class Ranks:
     rank: int
     world_size: int
     device: torch.device
+    reporter: int = 0
+    """Rank that says how it goes."""
 
     @property
     def leads(self) -> bool:
-        """True on the one rank that writes and reports."""
+        """True on the one rank that writes files."""
         return self.rank == 0
 
+    @property
+    def reports(self) -> bool:
+        """True on the one rank that says how it goes."""
+        return self.rank == self.reporter
 
-def join_ranks(timeout: timedelta = COLLECTIVE_TIMEOUT) -> Ranks:
-    """Join the process group that torch.distributed.run describes; alone where there is none.
+
+def join_ranks(timeout: timedelta = COLLECTIVE_TIMEOUT, *, job: str = "") -> Ranks:
+    """Join the process group that the environment describes, as torch.distributed.run does; or be alone.
 
     NCCL where every rank has a GPU of its own, gloo on CPUs otherwise. The group lives as long as the
     process; see `worker` for why nobody destroys it.
+
+    Args:
+        timeout: for the other ranks to come, and for each collective.
+        job: digest of what this rank was given to train.
+
+    Raises:
+        TrainingError: the ranks do not go together: other jobs, GPUs on some of them only, or fewer GPUs
+            than ranks on a node. All ranks raise it.
+        DistError: a rank has not come.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    on_gpu = torch.cuda.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
-    if on_gpu:
+    rank, store, reporter = 0, None, 0
+    if world_size > 1:
+        rank = int(os.environ["RANK"])
+        store, reporter = meet(rank, world_size, timeout, job)
+    device = torch.device("cpu")
+    if torch.cuda.device_count():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
-    if world_size == 1:
-        return Ranks(rank=0, world_size=1, device=device)
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timeout)
-    return Ranks(rank=dist.get_rank(), world_size=world_size, device=device)
+    if store is not None:
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            store=store,
+            rank=rank,
+            world_size=world_size,
+            timeout=timeout,
+        )
+    return Ranks(rank=rank, world_size=world_size, device=device, reporter=reporter)
 
 
 class ParallelNetwork:

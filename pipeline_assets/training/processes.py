@@ -9,6 +9,8 @@ _PR_SET_PDEATHSIG = 1
 SWEEP_PID = "PIPELINE_SWEEP_PID"
 OUT_OF_MEMORY = 77
 """Exit status of a rank of a sweep that had no memory for a candidate."""
+STORE_FOLDER = "PIPELINE_STORE_FOLDER"
+"""Environment variable with a folder in which ranks of one machine meet; without it they do by TCP."""
 
 
 def die_with_parent(number: int = signal.SIGKILL, parent: int | None = None) -> None:

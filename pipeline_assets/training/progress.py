@@ -9,31 +9,49 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pipeline_assets.training.files import json_bytes, write_atomically
+from pipeline_assets.training.files import json_bytes, write_result
 
 HISTORY_FILE = "history.json"
 METRICS_FILE = "metrics.jsonl"
+PIPES_CONTEXT = "DAGSTER_PIPES_CONTEXT"
+"""Environment variable of a process that Dagster listens to."""
 TIMINGS = ("seconds", "rows_per_second", "checkpoint_share")
 
 
 class Progress:
-    """Reports of the leading rank; on all others every method does nothing.
+    """What one rank says and one rank (mostly the same) writes; on all others every method does nothing.
+
+    Args:
+        output: folder of the files.
+        max_epochs: epochs at most.
+        monitor: score that decides which epoch is the best.
+        writes: whether this rank writes the files.
+        says: whether this rank says how it goes; by default the one that writes.
 
     `metrics.jsonl` is rewritten whole after each epoch, timings included; `history.json`, at the end,
     leaves timings out, so that the same training gives the same bytes.
     """
 
-    def __init__(self, output: Path, *, max_epochs: int, monitor: str, active: bool) -> None:
+    def __init__(
+        self,
+        output: Path,
+        *,
+        max_epochs: int,
+        monitor: str,
+        writes: bool,
+        says: bool | None = None,
+    ) -> None:
         self._output = output
         self._max_epochs = max_epochs
         self._monitor = monitor
-        self._active = active
+        self._writes = writes
+        self._says = writes if says is None else says
         self._bar: Any = None
         self._log: Any = None
         self._stack = ExitStack()
 
     def __enter__(self) -> "Progress":
-        if self._active and "DAGSTER_PIPES_CONTEXT" in os.environ:
+        if self._says and PIPES_CONTEXT in os.environ:
             from dagster_pipes import open_dagster_pipes  # optional: a bare node has none
 
             self._log = self._stack.enter_context(open_dagster_pipes()).log
@@ -56,7 +74,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """One line, to the Dagster log where there is one (which shows it on the console as well)."""
-        if not self._active:
+        if not self._says:
             return
         if self._log is not None:
             self._log.info(text)
@@ -68,7 +86,7 @@ class Progress:
         """Begin an epoch (from 1) of so many rows, or go on with it after some of them."""
         if self._bar is not None:
             self._bar.close()
-        if self._active and sys.stderr.isatty():
+        if self._says and sys.stderr.isatty():
             from tqdm import tqdm
 
             self._bar = tqdm(
@@ -85,9 +103,7 @@ class Progress:
             self._bar.update(rows)
 
     def end_epoch(self, history: list[dict[str, Any]]) -> None:
-        """Report the last entry and write `metrics.jsonl`."""
-        if not self._active:
-            return
+        """Report the last entry and write `metrics.jsonl`. Raises `TrainingError` where that fails."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -100,8 +116,9 @@ class Progress:
             f"{' (best)' if last['best'] else ''}  "
             f"{last['rows_per_second']:,.0f} rows/s  at most {left} left"
         )
-        lines = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in history)
-        write_atomically(self._output / METRICS_FILE, lines.encode())
+        if self._writes:
+            lines = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in history)
+            write_result(self._output / METRICS_FILE, lines.encode())
 
     def finish(
         self,
@@ -116,7 +133,7 @@ class Progress:
             reloads: returns to an earlier state after losses that were not finite.
             left_out: damaged shards that took no part.
         """
-        if not self._active:
+        if not self._writes:
             return
         epochs = [{k: v for k, v in entry.items() if k not in TIMINGS} for entry in history]
         best = next(entry for entry in epochs if entry["best"])
@@ -128,4 +145,4 @@ class Progress:
             "reloads": reloads,
             "left_out_shards": left_out,
         }
-        write_atomically(self._output / HISTORY_FILE, json_bytes(content))
+        write_result(self._output / HISTORY_FILE, json_bytes(content))

@@ -4,7 +4,6 @@ import json
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_assets.training.config import TrainingError, TrainingJob
-from pipeline_assets.training.processes import OUT_OF_MEMORY, SWEEP_PID
+from pipeline_assets.training.processes import OUT_OF_MEMORY, STORE_FOLDER, SWEEP_PID
 
 _GRACE_SECONDS = 2.0
 """After one rank has ended too soon, for what the leading one has still to say."""
@@ -80,9 +79,9 @@ def _results(plan: dict[str, Any], ranks: int, threads: int) -> Generator[dict[s
         environment = os.environ | {
             "WORLD_SIZE": str(ranks),
             "LOCAL_WORLD_SIZE": str(ranks),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(_free_port()),
+            STORE_FOLDER: folder,
             "GLOO_SOCKET_IFNAME": "lo",
+            "NCCL_SOCKET_IFNAME": "=lo",
             "OMP_NUM_THREADS": str(threads),
             "TORCH_CPP_LOG_LEVEL": "ERROR",
             SWEEP_PID: str(os.getpid()),
@@ -184,9 +183,3 @@ def _result(line: str) -> dict[str, Any] | None:
 
 def _said_by(folder: str, rank: int) -> Path:
     return Path(folder) / f"rank{rank}.txt"
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]

@@ -216,7 +216,12 @@ def main(path: str) -> int:
     )
     set_deterministic(job.training.deterministic)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    ranks = join_ranks()
+    try:
+        ranks = join_ranks()
+    except TrainingError as error:  # the same on all
+        if os.environ["RANK"] == "0":
+            _write({"error": str(error)})
+        return 1
     if plan["what"] == "precision":
         results = precision_results(job, ranks, candidates, seconds, plan["steps"])
     else:
@@ -250,8 +255,12 @@ def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
 
 def _tell(result: dict[str, Any], ranks: Ranks) -> None:
     if ranks.leads:
-        sys.stdout.write(json.dumps(result) + "\n")
-        sys.stdout.flush()
+        _write(result)
+
+
+def _write(result: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(result) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from pipeline_assets.training.heartbeat import DUMP_SIGNAL, Position, read_positions
+from pipeline_assets.training.heartbeat import DUMP_SIGNAL, STACKS, Position, read_positions
 
-STACKS = "stacks"
-"""Folder in the output with a text file per rank."""
 _ANSWER_SECONDS = 3.0
 
 
@@ -55,8 +53,8 @@ class Watchdog:
             for p in hanging
         )
         return (
-            f"no rank has made progress for {self._timeout:g} seconds: {where}. The stacks of all "
-            f"ranks are in {folder}; if they only needed longer, raise `training.timeout_seconds` in "
+            f"no rank of this node has made progress for {self._timeout:g} seconds: {where}. Their "
+            f"stacks are in {folder}; if they only needed longer, raise `training.timeout_seconds` in "
             "the environment"
         )
 
@@ -69,8 +67,7 @@ class Watchdog:
             _send(position.pid, signal.SIGCONT)
         silent = _wait_for_answers(silent)
         folder = self._output / STACKS
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for position in positions:
             target = folder / f"rank-{position.rank}.txt"
             if position in silent:

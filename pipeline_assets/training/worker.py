@@ -1,19 +1,16 @@
 """One rank: `python -m pipeline_assets.training.worker job.json`, started by torch.distributed.run."""
 
 import os
+import shutil
 import sys
 from datetime import timedelta
 from pathlib import Path
 
-from pipeline_assets.training.config import TrainingError, TrainingInterrupted, TrainingJob
-from pipeline_assets.training.files import write_atomically
-from pipeline_assets.training.heartbeat import FOLDER, Heartbeat
+from pipeline_assets.training.config import TrainingError, TrainingJob
+from pipeline_assets.training.heartbeat import FOLDER, STACKS, Heartbeat
 from pipeline_assets.training.processes import die_with_parent
+from pipeline_assets.training.reason import Reason
 
-ERROR_FILE = "error.txt"
-"""In the output: why a rank has failed, where running again would give the same."""
-INTERRUPTION_FILE = "interruption.txt"
-"""In the output: why a rank has failed, where running again may help."""
 AGENT_PID = "PIPELINE_AGENT_PID"
 _LATER_SECONDS = 60.0
 
@@ -28,8 +25,8 @@ def main(job_path: str) -> int:
     # Deterministic algorithms on a GPU need it before the first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     job = TrainingJob.load(job_path)
-    said = Path(job.output) / ERROR_FILE
-    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and said.exists():
+    reason = Reason(Path(job.output))
+    if not is_first_attempt() and reason.is_final():
         # A restart heals what has killed a rank, not what a rank has given as its reason.
         return 1
     heartbeat = Heartbeat(os.environ.get(FOLDER), int(os.environ.get("RANK", "0")))
@@ -38,12 +35,11 @@ def main(job_path: str) -> int:
     try:
         train(job, heartbeat)
     except ShardUnreachable as error:
-        said.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(said.with_name(INTERRUPTION_FILE), str(error).encode())
+        reason.leave_interruption(str(error))
         sys.stderr.write(f"training rank {os.environ.get('RANK', '0')} ended: {error}\n")
         return 1
     except (TrainingError, ShardError) as error:
-        leave_message(said, str(error))
+        reason.leave(str(error))
         return 1
     except RuntimeError as error:
         # Another rank has died, before or after all had met; why it did is that rank's to say.
@@ -76,13 +72,18 @@ def train(job: TrainingJob, heartbeat: Heartbeat | None = None) -> None:
     Path(job.output).mkdir(parents=True, exist_ok=True)
     # The launcher's watchdog has more to say about a rank that hangs than the ranks that wait for it.
     heartbeat = heartbeat or Heartbeat()
-    ranks = join_ranks(timedelta(seconds=job.launch.timeout_seconds + _LATER_SECONDS))
+    patience = timedelta(seconds=job.launch.timeout_seconds + _LATER_SECONDS)
+    ranks = join_ranks(patience, job=job.digest())
     heartbeat.starting()
+    if ranks.leads and is_first_attempt():
+        # Of an earlier training; the launchers of several nodes share the folder and begin at any time.
+        shutil.rmtree(Path(job.output) / STACKS, ignore_errors=True)
     with Progress(
         Path(job.output),
         max_epochs=job.training.max_epochs,
         monitor=job.training.monitor,
-        active=ranks.leads,
+        writes=ranks.leads,
+        says=ranks.reports,
     ) as progress:
         trainer = Trainer(job, ranks, progress, heartbeat)
         parameters = sum(p.numel() for p in trainer.network.parameters())
@@ -93,32 +94,9 @@ def train(job: TrainingJob, heartbeat: Heartbeat | None = None) -> None:
         trainer.run()
 
 
-def forget_messages(output: Path) -> None:
-    """Remove what the ranks of an earlier run have said of their end."""
-    for name in (ERROR_FILE, INTERRUPTION_FILE):
-        (output / name).unlink(missing_ok=True)
-
-
-def reason_of_end(output: Path) -> TrainingError | None:
-    """What a rank gave as the reason of its failure; None where none did.
-
-    Args:
-        output: the job's folder for the model.
-    """
-    for name, kind in ((ERROR_FILE, TrainingError), (INTERRUPTION_FILE, TrainingInterrupted)):
-        if (output / name).exists():
-            return kind((output / name).read_text(encoding="utf-8"))
-    return None
-
-
-def leave_message(path: Path, text: str) -> None:
-    """Ranks fail together, for the same reason: the first to say so is enough."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        return
+def is_first_attempt() -> bool:
+    """Whether the ranks of this node were not restarted."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
 
 
 def _run(job_path: str) -> None:

@@ -30,7 +30,7 @@ class Reports(Progress):
     """Silent, except to Ray Tune, which may end the training by not returning from a report."""
 
     def __init__(self, output: Path, *, max_epochs: int, monitor: Monitor) -> None:
-        super().__init__(output, max_epochs=max_epochs, monitor=monitor, active=False)
+        super().__init__(output, max_epochs=max_epochs, monitor=monitor, writes=False)
         self._score = f"validation_{monitor}"
 
     def end_epoch(self, history: list[dict[str, Any]]) -> None:

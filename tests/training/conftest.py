@@ -116,10 +116,10 @@ def make_job(tmp_path: Path) -> MakeJob:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Callable[[TrainingJob], subprocess.Popen[str]]:
-    """Return a function that starts the launcher of a job as a subprocess."""
+def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Return a function that starts the launcher of a job as a subprocess, with further variables."""
 
-    def begin(job: TrainingJob) -> subprocess.Popen[str]:
+    def begin(job: TrainingJob, **variables: str) -> subprocess.Popen[str]:
         path = Path(job.output).with_name("job.json")
         path.write_text(json.dumps(dataclasses.asdict(job)))
         return subprocess.Popen(
@@ -127,7 +127,7 @@ def start(tmp_path: Path) -> Callable[[TrainingJob], subprocess.Popen[str]]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"},
+            env={k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"} | variables,
         )
 
     return begin

@@ -1,12 +1,51 @@
 """Watching the launcher, the agent and the ranks of a training from outside."""
 
+import dataclasses
+import json
+import socket
 import subprocess
 import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from pipeline_assets.training.config import TrainingJob
+
+
+def on(job: TrainingJob, **launch: object) -> TrainingJob:
+    """The job with other settings of its launch."""
+    return dataclasses.replace(job, launch=dataclasses.replace(job.launch, **launch))
+
+
+def free_endpoint() -> str:
+    """A port of this machine that nobody listens at, as host:port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+class PipesFiles:
+    """What Dagster gives to a process that it listens to, and what it hears.
+
+    Args:
+        folder: for the files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        encode_param = pytest.importorskip("dagster_pipes").encode_param
+        context, self._messages = folder / "context", folder / "messages"
+        context.write_text(json.dumps({"extras": {}}))
+        self.variables = {
+            "DAGSTER_PIPES_CONTEXT": encode_param({"path": str(context)}),
+            "DAGSTER_PIPES_MESSAGES": encode_param({"path": str(self._messages)}),
+        }
+
+    def logged(self) -> list[str]:
+        """Lines of the log, from one process."""
+        heard = [json.loads(line) for line in self._messages.read_text().splitlines()]
+        assert [message["method"] for message in heard].count("opened") == 1
+        return [m["params"]["message"] for m in heard if m["method"] == "log"]
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -28,6 +67,17 @@ def family_of(process: subprocess.Popen[str], ranks: int) -> list[psutil.Process
             return [launcher, *children]
         time.sleep(0.05)
     raise AssertionError("the ranks did not start")
+
+
+def agent_of(process: subprocess.Popen[str]) -> psutil.Process:
+    """The agent, once the launcher has started it."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        children = psutil.Process(process.pid).children()
+        if children:
+            return children[0]
+        time.sleep(0.01)
+    raise AssertionError("the agent did not start")
 
 
 def after_epochs(job: TrainingJob, epochs: int) -> None:

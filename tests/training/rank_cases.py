@@ -132,7 +132,7 @@ def main(path: str) -> None:
             output,
             max_epochs=job.training.max_epochs,
             monitor=job.training.monitor,
-            active=ranks.leads,
+            writes=ranks.leads,
         ) as progress:
             progress.stop_after = case["stop_after"]
             try:

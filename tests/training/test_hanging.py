@@ -1,9 +1,7 @@
 """A rank that hangs ends the training, with the stacks of all."""
 
-import dataclasses
 import re
 import signal
-import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.training.config import TrainingJob
-from tests.training.processes import after_epochs, all_gone, family_of, workers
+from tests.training.processes import after_epochs, all_gone, family_of, free_endpoint, on, workers
 
 Start = Callable[[TrainingJob], subprocess.Popen[str]]
 pytestmark = pytest.mark.timeout(200)
 
 
-def impatient(job: TrainingJob) -> TrainingJob:
-    return dataclasses.replace(job, launch=dataclasses.replace(job.launch, timeout_seconds=4))
+def impatient(job: TrainingJob, **launch: object) -> TrainingJob:
+    return on(job, timeout_seconds=4, **launch)
 
 
 def test_a_rank_that_sleeps(make_job, start: Start) -> None:  # type: ignore[no-untyped-def]
@@ -35,8 +33,8 @@ def test_a_rank_that_sleeps(make_job, start: Start) -> None:  # type: ignore[no-
     assert process.returncode == 1 and all_gone(family)
     # Nine steps are done: the first epoch of seven batches, and two of the second.
     said = re.search(
-        r"training failed: no rank has made progress for 4 seconds: rank 0 in epoch 2, batch 2; "
-        r"rank 1 in epoch 2, batch 2\. The stacks of all ranks are in (\S+);",
+        r"training failed: no rank of this node has made progress for 4 seconds: rank 0 in epoch 2, batch 2; "
+        r"rank 1 in epoch 2, batch 2\. Their stacks are in (\S+);",
         err,
     )
     assert said and "Traceback" not in err
@@ -63,12 +61,8 @@ def test_a_rank_that_is_stopped(make_job, start: Start) -> None:  # type: ignore
 
 
 def test_a_node_that_does_not_come(make_job, start: Start) -> None:  # type: ignore[no-untyped-def]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
-    job = impatient(make_job(processes=1))
-    launch = dataclasses.replace(job.launch, nnodes="2", rdzv_endpoint=endpoint)
-    process = start(dataclasses.replace(job, launch=launch))
+    endpoint = free_endpoint()
+    process = start(impatient(make_job(processes=1), nnodes="2", rdzv_endpoint=endpoint))
     _, err = process.communicate(timeout=100)
     assert process.returncode == 1
     assert f"training failed: 2 nodes did not meet at {endpoint} within 4 seconds" in err

@@ -5,7 +5,6 @@ import json
 import os
 import random
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -18,9 +17,18 @@ from safetensors.numpy import load_file
 from pipeline_assets.training.checkpoint import POINTER
 from pipeline_assets.training.config import TrainingJob
 from pipeline_assets.training.worker import train
-from tests.training.processes import all_gone, family_of, finish, workers
+from tests.training.processes import (
+    PipesFiles,
+    agent_of,
+    all_gone,
+    family_of,
+    finish,
+    free_endpoint,
+    on,
+    workers,
+)
 
-Start = Callable[[TrainingJob], subprocess.Popen[str]]
+Start = Callable[..., subprocess.Popen[str]]
 FILES = ("model.safetensors", "config.json", "history.json")
 FULL = os.environ.get("PIPELINE_TEST_FULL") == "1"
 ROUNDS = 4 if FULL else 1
@@ -41,16 +49,6 @@ def in_mid_epoch(job: TrainingJob, point: random.Random) -> None:
             return time.sleep(point.uniform(0, 0.2))
         time.sleep(0.005)
     raise AssertionError("no checkpoint in mid-epoch was taken")
-
-
-def free_endpoint() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{free.getsockname()[1]}"
-
-
-def on(job: TrainingJob, **launch: object) -> TrainingJob:
-    return dataclasses.replace(job, launch=dataclasses.replace(job.launch, **launch))
 
 
 @pytest.fixture
@@ -153,7 +151,7 @@ def assert_close(one: TrainingJob, other: TrainingJob) -> None:
 
 
 def test_two_nodes_give_the_weights_of_two_ranks_on_one(  # type: ignore[no-untyped-def]
-    make_job, start: Start, monkeypatch: pytest.MonkeyPatch
+    make_job, start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # The number of threads decides the order of sums; each agent would take all cores.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -161,10 +159,15 @@ def test_two_nodes_give_the_weights_of_two_ranks_on_one(  # type: ignore[no-unty
     one_node, job = make_job(processes=2), make_job()
     finish(start(one_node))
     several = on(job, processes=1, nnodes="1:2", rdzv_endpoint=endpoint)
-    nodes = [start(several) for _ in range(2)]
-    said = sorted(finish(node) for node in nodes)
-    # Global rank 0 alone reports and writes.
-    assert said[0] == "" and "2 x cpu" in said[1]
+    pipes = PipesFiles(tmp_path)
+    # Of two agents at one address the one with the lower process id has rank 0; Dagster listens to
+    # the other.
+    nodes = [start(several)]
+    agent_of(nodes[0])
+    nodes.append(start(several, **pipes.variables))
+    assert [finish(node) for node in nodes] == ["", ""]
+    assert "2 x cpu" in pipes.logged()[0]
+    assert sum(text.startswith("epoch ") for text in pipes.logged()) == 3
     for name in FILES:
         assert (Path(one_node.output) / name).read_bytes() == (Path(job.output) / name).read_bytes()
 

@@ -27,7 +27,7 @@ from pipeline_assets.training.trainer import Trainer
 torch.set_num_threads(1)
 job = TrainingJob.load(sys.argv[1])
 Path(job.output).mkdir()
-with Progress(Path(job.output), max_epochs=1, monitor="roc_auc", active=True) as progress:
+with Progress(Path(job.output), max_epochs=1, monitor="roc_auc", writes=True) as progress:
     trainer = Trainer(job, join_ranks(), progress, Heartbeat())
     lines = Path("/proc/self/status").read_text().splitlines()
     held = next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmData"))

@@ -1,21 +1,22 @@
 """Real processes: ranks agree, and whoever is killed leaves neither orphans nor other weights."""
 
-import dataclasses
 import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from safetensors.numpy import load_file
 
 from pipeline_assets.training.config import TrainingJob
-from tests.training.processes import after_epochs, all_gone, family_of, finish, workers
+from tests.training.processes import PipesFiles, after_epochs, all_gone, family_of, finish, workers
 
-Start = Callable[[TrainingJob], subprocess.Popen[str]]
+Start = Callable[..., subprocess.Popen[str]]
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]
 
 
@@ -89,30 +90,50 @@ def test_a_reason_is_no_matter_of_restarts(make_job, start: Start, tmp_path: Pat
     assert asked.read_text(encoding="utf-8").splitlines() == ["asked"]
 
 
+def test_a_disk_that_is_full_is_no_matter_of_restarts(make_job, start: Start) -> None:  # type: ignore[no-untyped-def]
+    job = make_job(processes=1, max_restarts=1)
+    # In the way of the file, as a full disk would be, also for root.
+    (Path(job.output) / "metrics.jsonl").mkdir(parents=True)
+    out, err = start(job).communicate(timeout=200)
+    assert "training failed: " in err and "metrics.jsonl could not be written: [Errno 21]" in err
+    assert "Traceback" not in err and out.count("training on") == 1
+
+
+SHELL = {
+    # Ends, as a shell does that somebody has logged out of.
+    "by hand": '"$@" & echo $!; read wait',
+    "by an orchestrator": 'PIPELINE_PARENT_PID=$$ "$@" & echo $!; read wait',
+}
+
+
+@pytest.mark.parametrize("started", list(SHELL))
+def test_who_outlives_its_parent(make_job, started: str) -> None:  # type: ignore[no-untyped-def]
+    job = make_job(max_epochs=6, patience=6, rows=2000, processes=1)
+    path = Path(job.output).with_name("job.json")
+    path.write_text(json.dumps(job.to_dict()))
+    command = [sys.executable, "-m", "pipeline_assets.training.launch", str(path)]
+    shell = subprocess.Popen(
+        ["sh", "-c", SHELL[started], "sh", *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert shell.stdout is not None
+    launcher = psutil.Process(int(shell.stdout.readline()))
+    after_epochs(job, 1)
+    family = [launcher, *launcher.children(recursive=True)]
+    shell.kill()
+    shell.communicate()
+    assert all_gone(family)
+    assert (Path(job.output) / "model.safetensors").exists() == (started == "by hand")
+
+
 def test_reports_to_dagster_pipes_what_was_left_out(make_job, start: Start, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    pipes = pytest.importorskip("dagster_pipes")
-    messages = tmp_path / "messages"
-    context = tmp_path / "context"
-    context.write_text(json.dumps({"extras": {}}))
+    pipes = PipesFiles(tmp_path)
     job = make_job(processes=2, on_damaged_shard="skip")
     (Path(job.shards) / "train/shard-00001.safetensors").write_bytes(b"")
-    path = Path(job.output).with_name("job.json")
-    path.write_text(json.dumps(dataclasses.asdict(job)))
-    bootstrap = {
-        "DAGSTER_PIPES_CONTEXT": pipes.encode_param({"path": str(context)}),
-        "DAGSTER_PIPES_MESSAGES": pipes.encode_param({"path": str(messages)}),
-    }
-    previous = {key: os.environ.get(key) for key in bootstrap}
-    os.environ.update(bootstrap)
-    try:
-        process = start(job)
-    finally:
-        for key, value in previous.items():
-            os.environ.pop(key) if value is None else os.environ.update({key: value})
-    finish(process)
-    logged = [json.loads(line) for line in messages.read_text().splitlines()]
-    assert [m["method"] for m in logged].count("opened") == 1
-    texts = [m["params"]["message"] for m in logged if m["method"] == "log"]
+    finish(start(job, **pipes.variables))
+    texts = pipes.logged()
     assert sum(text.startswith("epoch ") for text in texts) == 3
     # Found by one rank, left out by both, and said once.
     assert sum("with 201 of its 403 rows" in text for text in texts) == 1

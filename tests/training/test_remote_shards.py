@@ -17,6 +17,7 @@ from pipeline_assets.training.config import TrainingInterrupted, TrainingJob
 from pipeline_assets.training.damaged_shards import find_damaged
 from pipeline_assets.training.heartbeat import Heartbeat, read_positions
 from pipeline_assets.training.parallelize import join_ranks
+from pipeline_assets.training.reason import Reason
 from tests.shards.s3_server import s3_server
 from tests.training.files import damage_unseen
 
@@ -61,7 +62,7 @@ def test_an_outage_of_the_store_does_not_end_the_training_for_good(
         path.write_text(json.dumps(dataclasses.replace(local, shards=uri).to_dict()))
         s3.before = lambda request: 500 if request.range else None
         assert worker.main(str(path)) == 1
-        reason = worker.reason_of_end(output)
+        reason = Reason(output).read()
         assert isinstance(reason, TrainingInterrupted) and "cannot read s3://" in str(reason)
         # As the agent starts it again.
         monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")

@@ -21,7 +21,7 @@ from torch.profiler import record_function
 
 from pipeline_assets.training.config import TrainingConfig
 from pipeline_assets.training.device_batches import DeviceBatch
-from pipeline_assets.training.files import json_bytes, write_atomically
+from pipeline_assets.training.files import json_bytes, write_result
 from pipeline_assets.training.parallelize import (
     Ranks,
     gather_rows,
@@ -140,13 +140,11 @@ class StepProfile(NoProfile):
             self._step_done()
 
     def finish(self) -> str | None:
-        """Write `profile.json` on the leading rank; a collective."""
+        """Write `profile.json` on the leading rank; return a sentence on all. A collective."""
         counts = self._counts()
         total = time.perf_counter() - self._began - self._left_out
         rows = self._gathered([[*counts.values(), total]])
         ranks = [dict(zip(counts, row)) for row in rows]
-        if not self._ranks.leads:
-            return None
         by_rank = [shares({p: own[p] for p in PARTS}, row[-1]) for own, row in zip(ranks, rows)]
         content: dict[str, Any] = {
             "ranks": self._ranks.world_size,
@@ -164,7 +162,8 @@ class StepProfile(NoProfile):
             if self._traced
             else [],
         }
-        write_atomically(self._output / PROFILE_FILE, json_bytes(content))
+        if self._ranks.leads:
+            write_result(self._output / PROFILE_FILE, json_bytes(content))
         return sentence(content)
 
     def enter(self, part: Part) -> Any:

@@ -70,7 +70,7 @@ class Progress:
     @property
     def active(self) -> bool:
         """Whether somebody hears what is said."""
-        return self._active
+        return self._says
 
     def say(self, text: str) -> None:
         """One line, to the Dagster log where there is one (which shows it on the console as well)."""

@@ -42,7 +42,7 @@ class Clock(Progress):
     def __init__(self, output: Path, job: TrainingJob) -> None:
         settings = job.training
         super().__init__(
-            output, max_epochs=settings.max_epochs, monitor=settings.monitor, active=False
+            output, max_epochs=settings.max_epochs, monitor=settings.monitor, writes=False
         )
         self.saving = 0.0
         self.saves = 0

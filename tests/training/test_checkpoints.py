@@ -29,8 +29,9 @@ from pipeline_assets.training.config import TrainingError, TrainingJob
 from pipeline_assets.training.heartbeat import Heartbeat
 from pipeline_assets.training.parallelize import Ranks
 from pipeline_assets.training.progress import Progress
+from pipeline_assets.training.reason import ERROR_FILE
 from pipeline_assets.training.resuming import resume
-from pipeline_assets.training.worker import ERROR_FILE, train
+from pipeline_assets.training.worker import train
 from tests.training import dying
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -177,7 +178,7 @@ def test_a_damaged_checkpoint_takes_no_place_of_a_usable_one(tmp_path: Path) -> 
     usable, damaged = write(1), write(2)
     (tmp_path / damaged / TENSORS).write_bytes(b"")
     ranks = Ranks(rank=0, world_size=1, device=torch.device("cpu"))
-    progress = Progress(tmp_path, max_epochs=1, monitor="roc_auc", active=False)
+    progress = Progress(tmp_path, max_epochs=1, monitor="roc_auc", writes=False)
     assert resume(tmp_path, "f", network, optimizer, ranks, progress, Heartbeat()) is not None
     newest = write(1, rows=3)
     # Without a usable end of an epoch there would be nothing to reload.

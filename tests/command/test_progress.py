@@ -30,7 +30,11 @@ def test_a_stage_is_two_lines():
             message("INFO", "churn__raw", "reading"),
             "something printed",
             event("STEP_OUTPUT", "churn__raw", "Yielded output"),
-            event("ASSET_CHECK_EVALUATION", "churn__raw", "Asset check 'no_outliers' on 'churn/raw' did not pass. x"),
+            event(
+                "ASSET_CHECK_EVALUATION",
+                "churn__raw",
+                "Asset check 'no_outliers' on 'churn/raw' did not pass. x",
+            ),
             event("STEP_SUCCESS", "churn__raw", "Finished execution of step in 67ms."),
             event("RUN_SUCCESS", None, "Finished execution of run."),
         ]

@@ -3,7 +3,8 @@
 import dagster as dg
 
 from pipeline_assets.orchestration.alerting import failed_check_alerts, run_failure_alerts
-from pipeline_assets.orchestration.resources import Engine, Platform, executor_of
+from pipeline_assets.orchestration.executor import executor_of
+from pipeline_assets.orchestration.resources import Engine, Platform
 
 
 @dg.definitions

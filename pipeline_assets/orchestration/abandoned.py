@@ -1,11 +1,13 @@
 """Ends runs whose process is gone, so that what they hold is free again: `python -m` this module.
 
 A killed run stays "started" for ever, because Dagster's monitoring asks only launchers that can look after
-their workers, and the default one cannot. It keeps its slot in the pool `training`, and the next run waits for
-that slot without end. Process ids mean something on one machine only, so this is for instances on SQLite.
+their workers, and the default one cannot. It keeps its slot in the pool `training`, and the next run would wait
+for that slot without end; so every run looks first (see `executor`). Process ids mean something on one machine
+only: this is for instances on SQLite, and leaves runs alone that another machine or container has begun.
 """
 
 import logging
+import socket
 import sys
 import warnings
 from itertools import product
@@ -23,8 +25,30 @@ _logger = logging.getLogger(__name__)
 IN_PROGRESS = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 
 
-def end_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
+MACHINE_TAG = "pipeline_assets/machine"
+"""Tag of a run: where its process id means something."""
+
+
+def machine() -> str:
+    """Host name and, on Linux, the process ids' namespace: containers may share a host's name and files."""
+    namespace = Path("/proc/self/ns/pid")
+    return (
+        f"{socket.gethostname()} {namespace.readlink() if namespace.is_symlink() else ''}".strip()
+    )
+
+
+def mark_machine(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Note with the run that this machine executes it."""
+    instance.add_run_tags(run_id, {MACHINE_TAG: machine()})
+
+
+def end_abandoned_runs(instance: dg.DagsterInstance, *, marked: bool = False) -> list[str]:
     """Mark runs in progress without a living process as failed, in MLflow as killed, and free their slots.
+
+    Args:
+        instance: with its storage in SQLite; nothing is done on another.
+        marked: only runs that are known to have begun on this machine; otherwise also those of which
+            nobody has noted where they did.
 
     Returns:
         Their run ids.
@@ -32,10 +56,17 @@ def end_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
     ended = []
     if "sqlite" not in type(instance.event_log_storage).__module__:
         return ended
+    here = machine()
     for record in instance.get_run_records(RunsFilter(statuses=IN_PROGRESS)):
         run = record.dagster_run
+        if run.tags.get(MACHINE_TAG, None if marked else here) != here:
+            continue
         process = _process(instance, run.run_id)
         if process is None or _runs(process, since=record.start_time):
+            continue
+        now = instance.get_run_by_id(run.run_id)
+        if now is None or now.status not in IN_PROGRESS:
+            # It has come to its end between the two looks.
             continue
         # The person who starts the next run has taken over: the daemon shall not retry this one.
         instance.add_run_tags(run.run_id, {"dagster/max_retries": "0"})

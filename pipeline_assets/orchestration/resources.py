@@ -74,10 +74,3 @@ class Engine(LazyPySparkResource):
     def session(self) -> "SparkSession":
         """The session; starts the engine on first use."""
         return self.spark_session
-
-
-def executor_of() -> dg.ExecutorDefinition:
-    """The executor that the environment asks for."""
-    if environment_of("").executor == "in_process":
-        return dg.in_process_executor
-    return dg.multiprocess_executor

@@ -1,15 +1,16 @@
 """run and replay, with a stand-in for `dg` that prints what Dagster prints; killed runs with a real instance."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from pipeline_assets.__main__ import main
 from pipeline_assets.lake import Lake
+from pipeline_assets.orchestration.abandoned import MACHINE_TAG, end_abandoned_runs, machine
 
 RUN = "856d17e7-acd6-415d-b2f6-05913eb0ce56"
 PREFIX = f"2026-11-21 01:50:46 +0000 - dagster - DEBUG - shop_full - {RUN} - 1 - "
@@ -114,45 +115,82 @@ def test_replay_of_nothing_rejected(
 TOY = """
 import os, time
 import dagster as dg
+from pipeline_assets.orchestration.executor import executor_of
 
 @dg.asset(pool="training")
 def trained():
     print("in the pool", flush=True)
     time.sleep(float(os.environ["SECONDS"]))
 
-defs = dg.Definitions(assets=[trained], jobs=[
-    dg.define_asset_job("toy", executor_def=dg.in_process_executor)])
+defs = dg.Definitions(
+    assets=[trained], jobs=[dg.define_asset_job("toy")], executor=executor_of())
 """
 
 
-def test_a_killed_run_gives_its_slot_back_and_a_living_one_keeps_it(tmp_path: Path):
-    root = Path(__file__).parents[2]
-    (tmp_path / "toy.py").write_text(TOY)
-    (tmp_path / "dagster.yaml").write_bytes((root / "dagster.yaml").read_bytes())
-    variables = {**os.environ, "DAGSTER_HOME": str(tmp_path), "PYTHONWARNINGS": "ignore"}
-    launch = [sys.executable, "-m", "dagster", "job", "execute", "-f", "toy.py", "-j", "toy"]
-    tidy = [sys.executable, "-m", "pipeline_assets.orchestration.abandoned"]
+class Toy:
+    """An instance in SQLite, and a job whose step holds the slot of a pool."""
 
-    def tidied() -> str:
+    def __init__(self, folder: Path) -> None:
+        root = Path(__file__).parents[2]
+        (folder / "toy.py").write_text(TOY)
+        (folder / "dagster.yaml").write_bytes((root / "dagster.yaml").read_bytes())
+        self.folder = folder
+        self._variables = {
+            **os.environ,
+            "DAGSTER_HOME": str(folder),
+            "PYTHONWARNINGS": "ignore",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def start(self, seconds: int) -> subprocess.Popen[str]:
+        """Execute the job, in a process of its own, with a step of that length."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "dagster", "job", "execute", "-f", "toy.py", "-j", "toy"],
+            cwd=self.folder,
+            env={**self._variables, "SECONDS": str(seconds)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def tidied(self) -> str:
+        """What the command for abandoned runs says."""
         return subprocess.run(
-            tidy, env=variables, cwd=root, capture_output=True, text=True, check=True
+            [sys.executable, "-m", "pipeline_assets.orchestration.abandoned"],
+            env=self._variables,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
 
-    with subprocess.Popen(
-        launch,
-        cwd=tmp_path,
-        env={**variables, "SECONDS": "300", "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"in the pool\n"
-        assert tidied() == ""
-        process.send_signal(signal.SIGKILL)
-    assert "was killed" in tidied()
-    assert tidied() == ""
-    # The slot is free: this would otherwise wait for ever.
-    subprocess.run(
-        launch, cwd=tmp_path, env={**variables, "SECONDS": "0"}, check=True, timeout=120,
-        capture_output=True,
-    )  # fmt: skip
+    @property
+    def instance(self) -> dg.DagsterInstance:
+        """The instance, opened by this process."""
+        return dg.DagsterInstance.from_config(str(self.folder))
+
+
+def in_the_pool(process: subprocess.Popen[str]) -> None:
+    """Return when the step runs."""
+    assert process.stdout is not None
+    assert any(line == "in the pool\n" for line in process.stdout)
+
+
+def test_a_killed_run_gives_its_slot_to_the_next_and_a_living_one_keeps_it(tmp_path: Path):
+    toy = Toy(tmp_path)
+    with toy.start(300) as process:
+        in_the_pool(process)
+        assert toy.tidied() == ""
+        process.kill()
+    with toy.instance as instance:
+        [run] = instance.get_runs()
+        instance.add_run_tags(run.run_id, {MACHINE_TAG: "another"})
+        assert end_abandoned_runs(instance) == []
+        instance.add_run_tags(run.run_id, {MACHINE_TAG: machine()})
+    with toy.start(0) as process:
+        try:
+            said = process.communicate(timeout=60)[0]
+        finally:
+            process.kill()
+    assert process.returncode == 0, said
+    assert f"run {run.run_id} was killed: it is marked as failed" in said
+    assert toy.tidied() == ""

@@ -23,6 +23,7 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 import dagster as dg
 from pipeline_assets.orchestration import resources as shared
+from pipeline_assets.orchestration.executor import executor_of
 from pipeline_assets.orchestration.definitions import use_case_definitions
 from pipeline_assets.features.use_cases import load_checked_use_case
 
@@ -30,7 +31,7 @@ defs = dg.Definitions.merge(
     use_case_definitions(load_checked_use_case(Path({file!r}))),
     dg.Definitions(
         resources={{"platform": shared.Platform(), "engine": shared.Engine()}},
-        executor=dg.in_process_executor,
+        executor=executor_of(),
     ),
 )
 """

@@ -133,10 +133,12 @@ class Windows:
         )
         starts = np.maximum(self._starts[batches], base) - base
         counts = np.minimum(self._ends[batches], stop) - base - starts
+        permutation = self._order.permutation(window)
+        if permutation is not None and counts.sum() == stop - base:
+            return permutation
         # Ranges one after another: each begins where its first position differs from its place.
         shifts = np.repeat(starts - (np.cumsum(counts) - counts), counts)
         positions = shifts + np.arange(len(shifts))
-        permutation = self._order.permutation(window)
         return positions if permutation is None else permutation[positions]
 
     def _read_ahead(self, window: int) -> None:

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from pipeline_assets.engine.errors import EngineError
 from pipeline_assets.engine.java import archive_options, cache_folder, find_java, spark_options
 from pipeline_assets.environments.types import EngineSettings
 from pipeline_assets.lake.slots import available_cores
+from pipeline_assets.temporary import make_temporary_folder
 
 START_SECONDS = 120
 """How long the server may take to listen."""
@@ -64,7 +64,7 @@ class SparkServer:
         # The class archive holds the paths of Java and of Spark's jars, and fits no others.
         place = hashlib.sha256(f"{java.executable}\0{spark_home}".encode()).hexdigest()[:8]
         versions = f"spark-{_pyspark_version()}-java-{java.version}-{place}"
-        self._work = Path(tempfile.mkdtemp(prefix="pipeline_assets_spark_"))
+        self._work = make_temporary_folder("spark")
         cache = cache_folder(versions) or self._work
         (self._work / "log4j2.properties").write_text(_LOGGING)
         command = [

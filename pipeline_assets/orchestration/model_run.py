@@ -1,6 +1,5 @@
 """How the stages that make, judge or register a model begin: the stage's run, the MLflow run, a folder."""
 
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from pipeline_assets.orchestration.stage import StageRun, stage_run
 from pipeline_assets.orchestration.tracking import Tracking, tracking_key
 from pipeline_assets.orchestration.training_sets import model_key
 from pipeline_assets.spec import UseCase
+from pipeline_assets.temporary import temporary_folder
 
 
 @contextmanager
@@ -28,6 +28,6 @@ def model_run(
         stage_run(
             context, context.resources.platform, use_case, model_key(context, use_case)
         ) as run,
-        tempfile.TemporaryDirectory(prefix=f"pipeline_assets_{asset}_") as folder,
+        temporary_folder(asset) as folder,
     ):
-        yield run, tracking, Path(folder)
+        yield run, tracking, folder

@@ -13,13 +13,13 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from types import FrameType
 
 import psutil
 
+from pipeline_assets.temporary import temporary_folder
 from pipeline_assets.training.agent import LAUNCHER_PID
 from pipeline_assets.training.config import TrainingError, TrainingJob
 from pipeline_assets.training.heartbeat import FOLDER
@@ -41,8 +41,8 @@ def launch(job_path: str | Path) -> int:
     """
     job = TrainingJob.load(job_path)
     reason = Reason.at_start(Path(job.output))
-    with tempfile.TemporaryDirectory(prefix="pipeline_assets_heartbeats_") as heartbeats:
-        watchdog = Watchdog(Path(heartbeats), Path(job.output), job.launch.timeout_seconds)
+    with temporary_folder("launch") as heartbeats:
+        watchdog = Watchdog(heartbeats, Path(job.output), job.launch.timeout_seconds)
         status = _run(job_path, heartbeats, watchdog, reason)
     # What was left now stays beside the output, for whoever started this process.
     said = reason.read() if status == 1 else None
@@ -52,11 +52,11 @@ def launch(job_path: str | Path) -> int:
     return status
 
 
-def _run(job_path: str | Path, heartbeats: str, watchdog: Watchdog, reason: Reason) -> int:
+def _run(job_path: str | Path, heartbeats: Path, watchdog: Watchdog, reason: Reason) -> int:
     agent = subprocess.Popen(
         [sys.executable, "-m", "pipeline_assets.training.agent", str(job_path)],
         env=os.environ
-        | {LAUNCHER_PID: str(os.getpid()), FOLDER: heartbeats}
+        | {LAUNCHER_PID: str(os.getpid()), FOLDER: str(heartbeats)}
         | reason.environment(),
         start_new_session=True,
     )

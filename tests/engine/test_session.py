@@ -191,7 +191,7 @@ def test_apache_spark_dies_with_its_parent_and_is_quiet(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         assert process.stderr.read() == ""
     assert _wait_until(lambda: not any(c.is_running() and c.status() != "zombie" for c in children))
-    assert _wait_until(lambda: list(tmp_path.glob("pipeline_assets_spark_*")) == [])
+    assert _wait_until(lambda: list(tmp_path.glob("pipeline_assets_spark.*")) == [])
 
 
 @pytest.mark.spark

@@ -238,6 +238,6 @@ def test_a_rank_is_alive_while_it_reads_all_labels(  # type: ignore[no-untyped-d
     monitor = "rmse" if model["task"] == "regression" else "accuracy"
     job = of_task(with_labels(make_job(rows=400, monitor=monitor), label_of), **model)
     job = dataclasses.replace(job, verify_shards=False)
-    with Progress(Path(job.output), max_epochs=1, monitor=monitor, active=False) as progress:
+    with Progress(Path(job.output), max_epochs=1, monitor=monitor, writes=False) as progress:
         trainer = Trainer(job, join_ranks(), progress, Counting())
     assert len(beats) >= (trainer.train.rows + (passes - 1) * trainer.validation.rows) // 10

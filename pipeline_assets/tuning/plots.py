@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from pipeline_assets.evaluation.plot_style import (
@@ -19,15 +20,20 @@ from pipeline_assets.tuning.space import Space
 from pipeline_assets.tuning.trials import Trial, best_trial
 
 _TICKS = 5
+_WIDTH = 7.0
+"""In inches, however many settings: a wider picture is cut off in Dagster's dialog."""
+_MOST_LEVEL = 6
+"""Names of settings that fit side by side."""
 
 
 def parallel_coordinates(trials: Sequence[Trial], space: Space, monitor: Monitor) -> bytes:
     """Draw each trial as a line across its settings to its score, the best one thick; PNG bytes.
 
-    The brighter a line, the better its trial. Trials that failed or have no score are left out. Equal trials give
-    equal bytes.
+    Colour is the score, on the scale of the last axis. Trials far worse than the others lie at its end, dashed, and
+    the legend says from where on. Trials that failed or have no score are left out. Equal trials give equal bytes.
     """
     from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
     from matplotlib.collections import LineCollection
     from matplotlib.colors import Normalize
 
@@ -37,38 +43,76 @@ def parallel_coordinates(trials: Sequence[Trial], space: Space, monitor: Monitor
         for trial in trials
         if trial.outcome != "failed" and (score := trial.score(monitor)) is not None
     ]
-    scores = [score for _, score in scored]
-    low, high = min(scores), max(scores)
-    span = high - low or 1.0
-    width = max(7.0, 1.7 * (len(space) + 1))
-    figure, axes = new_figure(f"{len(scored)} trials", "", "", (width, 4.8))
-    lines, colors, widths = [], [], []
-    # By rank: most trials come close to the best, and one that diverged would make them all look alike.
-    colormap, norm = colormaps["viridis"], Normalize(0, len(scored) - 1 or 1)
-    worst_first = sorted(scored, key=lambda item: item[1], reverse=is_better(monitor, 0.0, 1.0))
-    ranks = {trial.number: rank for rank, (trial, _) in enumerate(worst_first)}
+    low, high = score_limits([score for _, score in scored], monitor)
+    norm = Normalize(low, high, clip=True)
+    # The brighter, the better.
+    colormap = colormaps["viridis" if is_better(monitor, 1.0, 0.0) else "viridis_r"]
+    figure, axes = new_figure("", "", "", (_WIDTH, 4.8))
+    axes.set_title(
+        f"{len(scored)} trial{'s' * (len(scored) != 1)}",
+        fontsize=11.5,
+        color=TEXT_COLOR,
+        loc="left",
+        pad=14,
+    )
+    beyond = 0
     for trial, score in sorted(scored, key=lambda item: item[0] is best):
         heights = [_height(domain, trial.settings[name]) for name, domain in space.items()]
-        lines.append(list(enumerate([*heights, (score - low) / span])))
-        colors.append(
-            MODEL_COLOR if trial is best else colormap(norm(ranks[trial.number]), alpha=0.5)
+        is_beyond = not low <= score <= high
+        beyond += is_beyond
+        axes.add_collection(
+            LineCollection(
+                [list(enumerate([*heights, norm(score)]))],
+                colors=MODEL_COLOR if trial is best else [(*colormap(norm(score))[:3], 0.6)],
+                linewidths=2.6 if trial is best else 1.1,
+                linestyles="--" if is_beyond else "-",
+                label=f"the best, trial {trial.number}: {score:.5g}" if trial is best else "",
+            )
         )
-        widths.append(2.6 if trial is best else 1.0)
-    axes.add_collection(LineCollection(lines, colors=colors, linewidths=widths))
+    if beyond:
+        worst = low if is_better(monitor, 1.0, 0.0) else high
+        text = f"{beyond} worse than {worst:.4g}, drawn at the end of the axis"
+        axes.plot([], [], "--", color=colormap(norm(worst)), linewidth=1.1, label=text)
     for at, domain in enumerate(space.values()):
         _mark(axes, at, _ticks(domain))
-    ticks = [
-        (step / (_TICKS - 1), f"{low + span * step / (_TICKS - 1):.4g}") for step in range(_TICKS)
-    ]
-    _mark(axes, len(space), ticks)
+    axes.axvline(len(space), color=GRID_COLOR, linewidth=1.2, zorder=0)
+    bar = figure.colorbar(
+        ScalarMappable(norm, colormap), ax=axes, pad=0.0, fraction=0.03, aspect=40
+    )
+    bar.ax.tick_params(labelsize=8, colors=TEXT_COLOR)
+    bar.outline.set_visible(False)
     names = [name.rpartition(".")[2] for name in space]
-    axes.set_xticks(range(len(space) + 1), [*names, f"validation\n{monitor}"], fontsize=9)
+    turned = len(names) > _MOST_LEVEL
+    axes.set_xticks(
+        range(len(space) + 1),
+        [*names, f"validation\n{monitor}"],
+        fontsize=9,
+        rotation=30 if turned else 0,
+        ha="right" if turned else "center",
+    )
     axes.set_yticks([])
-    axes.set_xlim(-0.35, len(space) + 0.6)
-    axes.set_ylim(-0.04, 1.04)
+    axes.set_xlim(-0.2, len(space))
+    axes.set_ylim(0, 1)
     axes.grid(False)
     axes.spines[["left", "bottom"]].set_visible(False)
+    figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=8.5)
     return png_of(figure)
+
+
+def score_limits(scores: Sequence[float], monitor: Monitor) -> tuple[float, float]:
+    """Of the axis of scores: the better half has a third of it at least, if its scores differ.
+
+    >>> score_limits([0.0, 0.75, 0.875, 1.0], "roc_auc")
+    (0.4375, 1.0)
+    """
+    best, worst = min(scores), max(scores)
+    if is_better(monitor, 1.0, 0.0):
+        best, worst = worst, best
+    reach = best + 3 * (median(scores) - best)
+    if reach != best and is_better(monitor, reach, worst):
+        worst = reach
+    low, high = min(best, worst), max(best, worst)
+    return (low, high) if low < high else (low - 0.005, high + 0.005)
 
 
 def importance_bars(shares: Mapping[str, float]) -> bytes:
@@ -83,9 +127,11 @@ def importance_bars(shares: Mapping[str, float]) -> bytes:
 
 
 def _mark(axes: Any, at: int, ticks: Sequence[tuple[float, str]]) -> None:
+    from matplotlib.patheffects import withStroke
+
     axes.axvline(at, color=GRID_COLOR, linewidth=1.2, zorder=0)
     for height, text in ticks:
-        axes.annotate(
+        label = axes.annotate(
             text,
             (at, height),
             xytext=(4, 0),
@@ -93,7 +139,10 @@ def _mark(axes: Any, at: int, ticks: Sequence[tuple[float, str]]) -> None:
             fontsize=7.5,
             color=TEXT_COLOR,
             va="center",
+            zorder=4,
         )
+        # Lines run below the text: the halo keeps it readable.
+        label.set_path_effects([withStroke(linewidth=3, foreground="white")])
 
 
 def _height(domain: Domain, value: Any) -> float:

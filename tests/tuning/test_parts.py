@@ -19,7 +19,7 @@ from pipeline_assets.tuning.extra import require_extra
 from pipeline_assets.tuning.halving import Halving
 from pipeline_assets.tuning.importance import importances
 from pipeline_assets.tuning.journal import Journal
-from pipeline_assets.tuning.plots import importance_bars, parallel_coordinates
+from pipeline_assets.tuning.plots import importance_bars, parallel_coordinates, score_limits
 from pipeline_assets.tuning.settings import declared_settings, decoded, with_settings
 from pipeline_assets.tuning.space import choices, distributions, encoded
 from pipeline_assets.tuning.trials import Trial, best_trial, ranked
@@ -184,6 +184,32 @@ def test_the_setting_that_decides_matters_most(tuning: Callable[..., Tuning]) ->
     )
     failed = [*trials, trial(31, outcome="failed", scores=()), trial(32, outcome="failed")]
     assert parallel_coordinates(failed, space, "roc_auc") == picture
+
+
+def test_pictures_fit_into_a_dialog_whatever_the_space(tuning: Callable[..., Tuning]) -> None:
+    names = [f"model.options.option_{at}" for at in range(9)]
+    space = dict.fromkeys(names, tuning().space[RATE])
+    settings = dict.fromkeys(names, 0.01)
+    found = [
+        Trial(number=at, settings=settings, outcome="completed", scores=(at / 9,)) for at in (1, 2)
+    ]
+    for made in (
+        parallel_coordinates(found, space, "roc_auc"),
+        importance_bars(dict.fromkeys(names, 0.1)),
+    ):
+        # The width in a PNG's header.
+        assert int.from_bytes(made[16:20], "big") <= 1000
+
+
+def test_bad_trials_do_not_squeeze_the_others_on_the_axis_of_scores() -> None:
+    good = [0.87, 0.871, 0.872, 0.873, 0.874]
+    low, high = score_limits([0.2, 0.5, *good], "roc_auc")
+    assert high == 0.874 and 0.86 < low < 0.87
+    mirrored = score_limits([1 - score for score in [0.2, 0.5, *good]], "log_loss")
+    assert mirrored == pytest.approx((1 - high, 1 - low))
+    assert score_limits(good, "roc_auc") == (0.87, 0.874)
+    low, high = score_limits([0.8], "roc_auc")
+    assert low < 0.8 < high
 
 
 def test_without_the_extra_a_sentence_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,11 @@ from typing import Any
 import dagster as dg
 
 from pipeline_assets.lake import Version
-from pipeline_assets.orchestration.metadata import markdown_table
+from pipeline_assets.orchestration.metadata import markdown_table, picture
 from pipeline_assets.spec.credentials import without_credentials
 from pipeline_assets.training.profile.findings import PROFILE_FILE, STRAGGLER_FACTOR
+
+_VIEWER = "https://ui.perfetto.dev"
 
 
 def profile_files(found: Mapping[str, Any]) -> list[str]:
@@ -19,16 +21,22 @@ def profile_files(found: Mapping[str, Any]) -> list[str]:
 def profile_tables(found: Mapping[str, Any], version: Version) -> dict[str, Any]:
     """Shares by rank, steps by epoch, the straggler where there is one, and where the traces are.
 
+    The largest share comes first.
+
     Args:
         found: the content of `profile.json`.
         version: of trained_model, with the files.
     """
+    from pipeline_assets.training.plots import profile_bars
+
     by_rank = found["shares_by_rank"]
-    shares = [
-        [part, mean, *(own[part] for own in by_rank)] for part, mean in found["shares"].items()
-    ]
+    parts = sorted(found["shares"], key=lambda part: -found["shares"][part])
+    shares = [[part, *(f"{of[part]:.1%}" for of in (found["shares"], *by_rank))] for part in parts]
     header = ["part", "share", *(f"rank {rank}" for rank in range(len(by_rank)))]
-    tables = {"training_shares": dg.MetadataValue.md(markdown_table(header, shares))}
+    tables = {
+        "training_shares": dg.MetadataValue.md(markdown_table(header, shares)),
+        "training_shares_plot": picture(profile_bars(by_rank), "shares of time by rank"),
+    }
     measured = [epoch for epoch in found["epochs"] if epoch["step_seconds"] is not None]
     if measured:
         spread = ("min", "median", "max")
@@ -36,7 +44,7 @@ def profile_tables(found: Mapping[str, Any], version: Version) -> dict[str, Any]
             [
                 epoch["epoch"],
                 *(epoch["step_seconds"][key] * 1000 for key in spread),
-                _straggler(epoch["straggler"]),
+                _straggler(epoch["straggler"], separable=found["separable"]),
             ]
             for epoch in measured
         ]
@@ -51,11 +59,14 @@ def profile_tables(found: Mapping[str, Any], version: Version) -> dict[str, Any]
     return {
         **tables,
         **dict(zip(names, places)),
+        **({"traces_open_in": dg.MetadataValue.url(_VIEWER)} if found["traces"] else {}),
         **({"straggler": _straggler(straggler)} if straggler is not None else {}),
     }
 
 
-def _straggler(found: Mapping[str, Any] | None) -> str:
+def _straggler(found: Mapping[str, Any] | None, *, separable: bool = True) -> str:
+    if not separable:
+        return "not measured with fsdp"
     if found is None:
         return f"none above {STRAGGLER_FACTOR:g} times the others"
     return f"rank {found['rank']}, {found['times']:.2f} times the median of the others"

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NEGATIVE, _POSITIVE, _NEUTRAL = "#8fa3b8", "#d1495b", "#4c6a86"
-_COLUMNS = 4
+_COLUMNS = 3
+_WIDTH = 8.5
+"""Most inches of a figure, at 110 pixels each: a wider one is cut off in Dagster's dialogs."""
 _MOST_PANELS = 40
 _MOST_BARS = 12
 _MOST_CORRELATED = 40
@@ -48,7 +50,7 @@ def _histograms(statistics: FeatureStatistics) -> bytes:
     lines = math.ceil(len(shown) / _COLUMNS)
     height = 2.1 * lines + 0.8
     # Fixed margins: the constrained layout measures every text several times, seconds for 26 panels.
-    figure = _figure(3.2 * _COLUMNS, height, layout=None)
+    figure = _figure(_WIDTH, height, layout=None)
     figure.subplots_adjust(
         left=0.02, right=0.99, top=1 - 0.75 / height, bottom=0.6 / height, hspace=0.85, wspace=0.12
     )
@@ -141,18 +143,24 @@ def _missing(statistics: FeatureStatistics) -> bytes:
 def _correlation(statistics: FeatureStatistics) -> bytes:
     names = [_short(item.name, 22) for item in statistics.numeric][:_MOST_CORRELATED]
     size = len(names)
-    figure = _figure(2 * (0.3 * size + 1.8) + 1.0, 0.3 * size + 2.6)
+    # Beside each other, or one below the other where that is too wide.
+    cell = min(0.3, (_WIDTH - 2.8) / size)
+    columns = 2 if 2 * (cell * size + 1.8) + 1.0 <= _WIDTH else 1
+    width, height = columns * (cell * size + 1.8) + 1.0, cell * size + 2.6
+    figure = _figure(width, height * (3 - columns))
     for position, (method, matrix) in enumerate(
         (("Pearson", statistics.pearson), ("Spearman", statistics.spearman)), start=1
     ):
         values = np.array([row[:size] for row in matrix[:size]], dtype=np.float64)
-        axes = figure.add_subplot(1, 2, position)
+        axes = figure.add_subplot(3 - columns, columns, position)
         image = axes.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
         axes.set_xticks(range(size), names, rotation=90, fontsize=7)
-        axes.set_yticks(range(size), names if position == 1 else [""] * size, fontsize=7)
+        axes.set_yticks(
+            range(size), names if position == 1 or columns == 1 else [""] * size, fontsize=7
+        )
         left_out = f", first {size}" if size < len(statistics.numeric) else ""
         axes.set_title(f"{method} correlation{left_out}", fontsize=10)
-        if position == 2:
+        if position == columns or columns == 1:
             figure.colorbar(image, ax=axes, fraction=0.05)
         if size <= 12:
             for row, column in np.argwhere(~np.isnan(values)):

@@ -35,7 +35,12 @@ def test_profile_and_sweep(
         found = version.read_json("profile.json")
         assert metadata["training_profile"].value == version.path("profile.json")
         assert metadata["trace_rank_0"].value == version.path("trace-rank-0.json.gz")
-        assert "| validation |" in str(metadata["training_shares"].value)
+        shares = str(metadata["training_shares"].value).splitlines()[2:]
+        assert len(shares) == len(found["shares"]) and any("| validation |" in s for s in shares)
+        percents = [float(line.split("|")[2].strip().rstrip("%")) for line in shares]
+        assert percents == sorted(percents, reverse=True) and sum(percents) == pytest.approx(100, 1)
+        assert "data:image/png" in str(metadata["training_shares_plot"].value)
+        assert metadata["traces_open_in"].value == "https://ui.perfetto.dev"
         assert len(str(metadata["step_times"].value).splitlines()) == 2 + len(found["epochs"])
         assert "straggler" not in metadata
         with version.open("trace-rank-0.json.gz") as file:

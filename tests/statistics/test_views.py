@@ -45,7 +45,8 @@ def test_plots_are_png_and_leave_no_figure_open(numbers: int) -> None:
 
     for data in plots.values():
         height, width, _ = matplotlib.image.imread(io.BytesIO(data)).shape
-        assert width > 300
+        # Dagster's dialogs cut off what is wider.
+        assert 300 < width <= 1000
         assert height > 100
     if "matplotlib.pyplot" in sys.modules:
         assert sys.modules["matplotlib.pyplot"].get_fignums() == []

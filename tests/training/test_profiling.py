@@ -4,13 +4,17 @@ import dataclasses
 import gzip
 import json
 import subprocess
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pipeline_assets.training.config import TrainingJob
+from pipeline_assets.training.plots import profile_bars
 from pipeline_assets.training.profile.findings import PARTS, shares, step_spread
 from pipeline_assets.training.worker import train
 from tests.training.processes import finish
@@ -62,7 +66,7 @@ def test_a_straggler_is_named(make_job, start: Start) -> None:  # type: ignore[n
     for own in (found["shares"], *found["shares_by_rank"]):
         assert own.keys() == {*PARTS, "other"}
         assert sum(own.values()) == pytest.approx(1)
-        assert all(own[part] > 0 for part in PARTS)
+        assert all((own[part] > 0) == (part != "compile") for part in PARTS)
     # Seven batches an epoch: of the second, one is passed over and one warms up.
     assert found["traced"]["epoch"] == 2 and found["traced"]["steps"] == 5
     assert found["steps"] == 3 * 7 - 6
@@ -83,6 +87,32 @@ def test_an_epoch_of_one_batch(make_job, one_thread) -> None:  # type: ignore[no
     assert found["steps"] == 0 and found["step_seconds"] is None and found["straggler"] is None
     assert annotations(Path(job.output) / found["traces"][0]).count("forward") == 1
     assert found["shares"]["validation"] > 0
+
+
+def test_compiling_is_a_share_of_its_own(  # type: ignore[no-untyped-def]
+    make_job, one_thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(graph: Any, inputs: Any) -> Callable[..., Any]:
+        time.sleep(1.0)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=slow))
+    job = make_job(batch_size=100, max_epochs=3, profile=True, compile=True)
+    train(job)
+    found = profile_in(job)
+    assert found["shares"]["compile"] * found["seconds"] > 1.0
+    assert (found["shares"]["forward"] + found["shares"]["backward"]) * found["seconds"] < 0.5
+    assert found["step_seconds"]["max"] < 0.2
+    # Five batches an epoch: the first one of all compiled, those of the second epoch were traced.
+    assert found["steps"] == 4 + 1 + 5
+
+
+def test_the_shares_are_drawn_for_each_rank() -> None:
+    own = {"data": 0.1, "forward": 0.3, "other": 0.6}
+    one, two = profile_bars([own]), profile_bars([own, own])
+    assert one == profile_bars([own]) != two
+    # The width in a PNG's header fits into Dagster's dialogs.
+    assert all(int.from_bytes(made[16:20], "big") <= 1000 for made in (one, two))
 
 
 def test_a_finished_training_is_measured_no_more(make_job, one_thread) -> None:  # type: ignore[no-untyped-def]

@@ -6,11 +6,18 @@ from typing import Any, Literal, get_args
 
 PROFILE_FILE = "profile.json"
 Part = Literal[
-    "data", "forward", "backward", "communication", "optimiser", "checkpoint", "validation"
+    "data",
+    "forward",
+    "backward",
+    "communication",
+    "optimiser",
+    "compile",
+    "checkpoint",
+    "validation",
 ]
 PARTS: tuple[Part, ...] = get_args(Part)
 STEP_PARTS = PARTS[:5]
-"""Those of a step."""
+"""Those of a step; one in which `torch.compile` has worked counts as `compile`."""
 
 STRAGGLER_FACTOR = 1.25
 """A rank is a straggler whose own time per step exceeds the median of the other ranks by this factor."""

@@ -6,7 +6,8 @@ the small exchanges between steps. Sharded networks (FSDP2) also gather paramete
 the backward pass, where it cannot be told from computing; the trace shows it.
 
 The shares are those of the whole training, or of what comes after a resume, without the few steps of the
-trace, which the profiler makes slower.
+trace, which the profiler makes slower. A step in which `torch.compile` makes a graph, as the first one does,
+counts as `compile`, with the waiting for ranks that still do.
 """
 
 import time
@@ -88,6 +89,8 @@ class StepProfile(NoProfile):
         self._trace: StepTrace | None = None
         self._traced: dict[str, Any] | None = None
         self._gradients_at: Any = None
+        self._compiles = config.compile
+        self._graphs = self._compiled_graphs()
         self._steps = 0
         self._epochs: list[dict[str, Any]] = []
         self._began = self._window_began = time.perf_counter()
@@ -182,11 +185,21 @@ class StepProfile(NoProfile):
             return
         end = self._clock.mark()
         computed = self._gradients_at
-        if part == "backward" and computed is not None:
+        if self._compiled_graphs() != self._graphs:
+            self._clock.add("compile", begun, end)
+        elif part == "backward" and computed is not None:
             self._clock.add("backward", begun, computed)
             self._clock.add("communication", computed, end)
         else:
             self._clock.add(part, begun, end)
+
+    def _compiled_graphs(self) -> int:
+        """Graphs that `torch.compile` has made in this process."""
+        if not self._compiles:
+            return 0
+        from torch._dynamo.utils import counters
+
+        return counters["stats"]["unique_graphs"]
 
     def _note_gradient(self, parameter: Tensor) -> None:
         # The last one of a pass counts. DDP sends a bucket right after the last gradient in it.
@@ -195,9 +208,11 @@ class StepProfile(NoProfile):
 
     def _step_done(self) -> None:
         was_running = self.in_trace
+        graphs = self._compiled_graphs()
         if not was_running:
-            self._steps += 1
+            self._steps += graphs == self._graphs
             self._window_began = time.perf_counter()
+        self._graphs = graphs
         if self._trace is None:
             return
         self._trace.step()

@@ -11,6 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline_assets.environments.types import Environment, InvalidEnvironment
+from pipeline_assets.spec import TrainingSettings
+from pipeline_assets.spec.problems import in_plain_words
 from pipeline_assets.spec.suggestions import did_you_mean
 
 _ENGINE_KINDS = ("sail", "spark", "remote")
@@ -146,13 +148,13 @@ def _explain(path: Path, error: ValidationError) -> list[str]:
     lines = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
+        message = in_plain_words(item)
         if item["type"] == "extra_forbidden":
             known = _keys(item["loc"][:-1])
             hint = did_you_mean(str(item["loc"][-1]), known, what="known")
+            if item["loc"][0] == "training" and item["loc"][-1] in TrainingSettings.model_fields:
+                hint = "this key belongs to `training` in a use case's defs.yaml"
             message = f"unknown key; {hint}"
-        elif not isinstance(item["input"], dict | list):
-            message += f" (got {item['input']!r})"
         lines.append(f"{path}: {where or 'environment'}: {message}")
     return lines
 

@@ -2,9 +2,10 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from pipeline_assets.spec.model_base import SpecModel
+from pipeline_assets.spec.problems import WrongKey
 
 ColumnType = Literal[
     "string", "int32", "int64", "float32", "float64", "boolean", "date", "timestamp"
@@ -18,6 +19,9 @@ class Column(SpecModel):
     A rule of severity `error` sends the row to `rejected`; one of severity `warn` only counts.
     NaN counts as missing; infinities break the rule `finite`.
     """
+
+    # Bounds are judged with the type of the column, see `contract.semantics`.
+    model_config = ConfigDict(allow_inf_nan=True)
 
     name: str = Field(min_length=1)
     """Name in the validated table."""
@@ -103,5 +107,9 @@ class Contract(SpecModel):
         names = self.names
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f"columns declared more than once: {', '.join(repeated)}")
+            last = len(names) - 1 - names[::-1].index(repeated[0])
+            raise WrongKey(
+                *("columns", last, "name"),
+                message=f"columns declared more than once: {', '.join(repeated)}",
+            )
         return self

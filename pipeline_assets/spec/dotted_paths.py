@@ -5,6 +5,7 @@ Modules are found and parsed, not imported: a definition loads in a second, torc
 
 import ast
 import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pipeline_assets.spec.use_case import UseCase
 def dotted_path_problems(use_case: UseCase) -> list[Problem]:
     """Return what is wrong with the model's factory, the demo data's generators and the business metrics."""
     problems = _problems(("model", "factory"), use_case.model.factory)
+    problems = problems or _factory_problems(use_case.model.factory)
     sources = [
         (("source",), use_case.source),
         *(
@@ -72,6 +74,22 @@ def _problems(
         for name in _required(found)
         if name not in given
     ]
+
+
+def _factory_problems(dotted: str) -> list[Problem]:
+    """What shows, without a call, that a function builds no network."""
+    module, _, name = dotted.partition(":")
+    tree = parsed_module(module)
+    function = (_top_level(tree.body) or {}).get(name) if tree is not None else None
+    takes_config = True
+    if isinstance(function, ast.FunctionDef):
+        given = function.args
+        at_most = len(given.posonlyargs) + len(given.args)
+        takes_config = (at_most > 0 or given.vararg is not None) and not _required(function)
+    if takes_config and module.partition(".")[0] not in sys.stdlib_module_names:
+        return []
+    message = f"{dotted} is no model factory: one is a function of a ModelConfig that returns an nn.Module"
+    return [Problem(path=("model", "factory"), message=message)]
 
 
 def parsed_module(module: str) -> ast.Module | None:

@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from pipeline_assets.spec.model_base import SpecModel
+from pipeline_assets.spec.problems import WrongKey
 
 Metric = Literal[
     "roc_auc", "average_precision", "log_loss", "brier", "f1", "precision", "recall", "ece"
@@ -27,7 +28,7 @@ class ThresholdGoal(SpecModel):
     @model_validator(mode="after")
     def _precision_given(self) -> "ThresholdGoal":
         if self.goal == "recall_at_precision" and self.precision is None:
-            raise ValueError("goal recall_at_precision needs `precision`")
+            raise WrongKey("goal", message="goal recall_at_precision needs `precision`")
         return self
 
 
@@ -99,12 +100,16 @@ class Evaluation(SpecModel):
     def _metrics_named(self) -> "Evaluation":
         usual = get_args(Metric)
         names = [metric.name for metric in self.metrics]
-        for name in names:
-            if name in usual or names.count(name) > 1:
-                raise ValueError(
-                    f"metrics: {name!r} is the name of another metric; choose a new one"
+        for at, name in enumerate(names):
+            if name in usual or name in names[:at]:
+                raise WrongKey(
+                    *("metrics", at, "name"),
+                    message=f"{name!r} is the name of another metric; choose a new one",
                 )
         if self.gate.metric not in (*usual, *names):
             known = ", ".join((*usual, *names))
-            raise ValueError(f"gate.metric: {self.gate.metric!r} is no metric; known are {known}")
+            raise WrongKey(
+                *("gate", "metric"),
+                message=f"{self.gate.metric!r} is no metric; known are {known}",
+            )
         return self

@@ -15,7 +15,7 @@ import jinja2
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipeline_assets.spec.problems import Problem
+from pipeline_assets.spec.problems import Problem, WrongKey, in_plain_words
 from pipeline_assets.spec.suggestions import did_you_mean
 from pipeline_assets.spec.use_case import UseCase
 
@@ -58,13 +58,18 @@ class _Located:
 
 
 def load_use_case(
-    path: Path, *, checks: Sequence[Check] = (), env: Mapping[str, str] | None = None
+    path: Path,
+    *,
+    checks: Sequence[Check] = (),
+    hints: Mapping[tuple[str | int, ...], str] | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> UseCase:
     """Read and check one use case.
 
     Args:
         path: the `defs.yaml`, or the folder that holds it. The folder's name is the default name.
         checks: further checks across the parts of the spec (columns, features, slices).
+        hints: what to do about keys that a use case does not have, by path.
         env: variables for `{{ env.NAME or 'default' }}`; the process environment by default.
 
     Raises:
@@ -82,7 +87,7 @@ def load_use_case(
     try:
         use_case = UseCase.model_validate(attributes)
     except ValidationError as error:
-        raise SpecError("\n".join(_explain(error, located))) from None
+        raise SpecError("\n".join(_explain(error, located, hints or {}))) from None
     problems = [problem for check in checks for problem in check(use_case)]
     if problems:
         raise SpecError("\n".join(_format(located, problem) for problem in problems))
@@ -146,7 +151,9 @@ def _render(
     return value
 
 
-def _explain(error: ValidationError, located: _Located) -> list[str]:
+def _explain(
+    error: ValidationError, located: _Located, hints: Mapping[tuple[str | int, ...], str]
+) -> list[str]:
     lines = []
     for item in error.errors():
         location = tuple(item["loc"])
@@ -154,7 +161,9 @@ def _explain(error: ValidationError, located: _Located) -> list[str]:
         if item["type"] == "extra_forbidden":
             known = _keys_at(UseCase, location[:-1])
             message = f"unknown key {location[-1]!r}"
-            suggestion = did_you_mean(str(location[-1]), known, what="known keys")
+            suggestion = hints.get(location) or did_you_mean(
+                str(location[-1]), known, what="known keys"
+            )
         elif item["type"] == "missing":
             message = f"the key {location[-1]!r} is required"
         elif item["type"] == "literal_error":
@@ -163,9 +172,9 @@ def _explain(error: ValidationError, located: _Located) -> list[str]:
             options = [option.strip(" '") for option in expected.replace(" or ", ", ").split(",")]
             suggestion = did_you_mean(str(item["input"]), options)
         else:
-            message = item["msg"].removeprefix("Value error, ")
-            if not isinstance(item["input"], dict | list):
-                message += f" (got {item['input']!r})"
+            message = in_plain_words(item)
+            raised = item.get("ctx", {}).get("error")
+            location += raised.path if isinstance(raised, WrongKey) else ()
         lines.append(
             _format(located, Problem(path=location, message=message, suggestion=suggestion))
         )

@@ -6,4 +6,6 @@ from pydantic import BaseModel, ConfigDict
 class SpecModel(BaseModel):
     """A frozen part of a use case; unknown keys are refused so that a misspelt one is never ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )

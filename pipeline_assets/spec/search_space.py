@@ -1,11 +1,11 @@
 """Whether the settings of a search exist and take the values that `tuning.space` gives them."""
 
-import ast
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import ValidationError
 
+from pipeline_assets.option_types import described, fits
 from pipeline_assets.spec.factory_options import declared_options
 from pipeline_assets.spec.problems import Problem
 from pipeline_assets.spec.suggestions import did_you_mean
@@ -95,16 +95,20 @@ def _option_problems(
         return
     wanted = options[option]
     for value in domain.values:
-        if _is_continuous(domain) and isinstance(wanted, ast.Name) and wanted.id == "int":
+        if _is_continuous(domain) and _is_whole(wanted):
             yield Problem(path=path, message=f"{name} is a whole number: integer or choice")
             return
-        if not _fits(value, wanted):
-            message = f"{name} cannot be {value!r}: it is declared as {ast.unparse(wanted)}"
+        if not fits(value, wanted):
+            message = f"{name} cannot be {value!r}: expected {described(wanted)}"
             yield Problem(path=path, message=message)
 
 
 def _is_continuous(domain: Domain) -> bool:
     return domain.kind in ("uniform", "loguniform")
+
+
+def _is_whole(wanted: Any) -> bool:
+    return wanted is int or (get_origin(wanted) is Annotated and get_args(wanted)[0] is int)
 
 
 def _unknown(path: tuple[str, ...], name: str, known: list[str]) -> Problem:
@@ -113,22 +117,3 @@ def _unknown(path: tuple[str, ...], name: str, known: list[str]) -> Problem:
         message=f"there is no setting {name!r}",
         suggestion=did_you_mean(name, known, what="known"),
     )
-
-
-def _fits(value: Any, wanted: ast.expr) -> bool:
-    """Whether a value is of the annotated type, as far as an annotation of simple types says."""
-    if isinstance(wanted, ast.BinOp) and isinstance(wanted.op, ast.BitOr):
-        return _fits(value, wanted.left) or _fits(value, wanted.right)
-    if isinstance(wanted, ast.Constant) and wanted.value is None:
-        return value is None
-    if isinstance(wanted, ast.Name):
-        of = {"int": int, "float": int | float, "str": str, "bool": bool}.get(wanted.id)
-        is_flag = isinstance(value, bool)
-        return of is None or (isinstance(value, of) and is_flag == (wanted.id == "bool"))
-    if isinstance(wanted, ast.Subscript) and isinstance(wanted.value, ast.Name):
-        inner = wanted.slice.elts if isinstance(wanted.slice, ast.Tuple) else [wanted.slice]
-        if wanted.value.id == "Literal":
-            return any(isinstance(item, ast.Constant) and item.value == value for item in inner)
-        if wanted.value.id in ("tuple", "list"):
-            return isinstance(value, list) and all(_fits(item, inner[0]) for item in value)
-    return True

@@ -4,19 +4,18 @@ import difflib
 from collections.abc import Iterable
 
 
-def nearest(name: str, known: Iterable[str], *, similarity: float = 0.6) -> str | None:
+def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the most similar name, letter case aside, or None where none is similar.
 
     Args:
         name: what was written.
         known: what could have been meant.
-        similarity: least ratio of matching characters, see `difflib.SequenceMatcher.ratio`.
 
     >>> nearest("creditscore", ["Age", "CreditScore"])
     'CreditScore'
     """
     folded = {candidate.casefold(): candidate for candidate in known}
-    found = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=similarity)
+    found = difflib.get_close_matches(name.casefold(), folded, n=1)
     return folded[found[0]] if found else None
 
 
@@ -34,7 +33,7 @@ def did_you_mean(name: str, known: Iterable[str], what: str | None = None) -> st
     'columns: a, b'
     """
     known = list(known)
-    found = nearest(name, known, similarity=0.5)
+    found = nearest(name, known)
     if found is not None:
         return f"did you mean {found!r}?"
     return f"{what}: {', '.join(known)}" if what else None

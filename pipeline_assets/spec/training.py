@@ -1,10 +1,17 @@
 """Model and training settings. Field names equal those of the plain dataclasses in `training.config`."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from pipeline_assets.spec.model_base import SpecModel
+from pipeline_assets.spec.problems import WrongKey
 
 
 class ModelSettings(SpecModel):
@@ -47,7 +54,7 @@ class TrainingSettings(SpecModel):
     """Share of all steps with linear warm-up; cosine decay follows."""
     gradient_clip: float = Field(default=1.0, gt=0)
     """Largest global gradient norm."""
-    positive_weight: float | Literal["balanced", "none"] = "none"
+    positive_weight: Annotated[float, Field(gt=0)] | Literal["balanced", "none"] = "none"
     """Weight of positive rows in the loss; `balanced` takes negatives / positives of the training rows.
     Probabilities are corrected for it. Not for focal loss, which has `alpha`."""
     loss: Literal[
@@ -106,36 +113,61 @@ class TrainingSettings(SpecModel):
     validation, the spread of steps over ranks and any straggler, and a trace of a few steps per rank, all
     published with the model. The weights are the same. What it costs is the few steps of the trace."""
 
+    @field_validator("positive_weight", mode="wrap")
+    @classmethod
+    def _weighs(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return check(value)
+        except ValidationError:
+            # Of a union it would tell why each of its branches does not hold.
+            message = f"{value!r} is neither a number above 0 nor 'balanced' or 'none'"
+            raise WrongKey(message=message) from None
+
     @model_validator(mode="after")
     def _fits_binary_labels(self) -> "TrainingSettings":
         fitting = ("auto", "binary_cross_entropy", "focal")
         if self.loss not in fitting:
-            raise ValueError(
-                f"loss {self.loss!r} does not fit a binary label; fitting: {', '.join(fitting)}"
+            raise WrongKey(
+                "loss",
+                message=f"loss {self.loss!r} does not fit a binary label; fitting: {', '.join(fitting)}",
             )
         known = ("gamma", "alpha") if self.loss == "focal" else ()
         unknown = [name for name in self.loss_options if name not in known]
         if unknown:
-            raise ValueError(
-                f"loss_options: {unknown[0]!r} is unknown to {self.loss}; known: {', '.join(known) or 'none'}"
+            raise WrongKey(
+                "loss_options",
+                unknown[0],
+                message=f"{unknown[0]!r} is unknown to {self.loss}; known: {', '.join(known) or 'none'}",
             )
         if (
             self.loss_options.get("gamma", 2.0) < 0
             or not 0 < self.loss_options.get("alpha", 0.5) < 1
         ):
-            raise ValueError("loss_options: gamma is at least 0, alpha between 0 and 1")
+            raise WrongKey("loss_options", message="gamma is at least 0, alpha between 0 and 1")
         if self.loss == "focal" and self.positive_weight != "none":
-            raise ValueError(
-                "positive_weight is not for focal loss: set loss_options.alpha instead"
+            raise WrongKey(
+                "positive_weight",
+                message="positive_weight is not for focal loss: set loss_options.alpha instead",
             )
         return self
 
     @model_validator(mode="after")
     def _can_be_exchanged(self) -> "TrainingSettings":
         if self.ddp_static_graph and self.gradient_accumulation > 1:
-            raise ValueError(
-                "ddp_static_graph and gradient_accumulation above 1 do not go together: a static graph "
-                "exchanges gradients in its first backward pass, accumulation only in the last of a batch"
+            raise WrongKey(
+                "ddp_static_graph",
+                message="ddp_static_graph and gradient_accumulation above 1 do not go together: a static graph "
+                "exchanges gradients in its first backward pass, accumulation only in the last of a batch",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _micro_batches_have_rows(self) -> "TrainingSettings":
+        if self.gradient_accumulation > self.batch_size:
+            raise WrongKey(
+                "gradient_accumulation",
+                message=f"{self.gradient_accumulation} micro-batches of {self.batch_size} rows "
+                "(batch_size): some would have none",
             )
         return self
 

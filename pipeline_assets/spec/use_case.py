@@ -10,6 +10,7 @@ from pipeline_assets.spec.features import Features, Split
 from pipeline_assets.spec.joined import JoinedSource, joined_name
 from pipeline_assets.spec.model_base import SpecModel
 from pipeline_assets.spec.monitoring import Monitoring
+from pipeline_assets.spec.problems import WrongKey
 from pipeline_assets.spec.source import Source
 from pipeline_assets.spec.time import PLACEHOLDER, Time, TimeSplit
 from pipeline_assets.spec.training import ModelSettings, TrainingSettings
@@ -79,18 +80,23 @@ class UseCase(SpecModel):
     @model_validator(mode="after")
     def _time_fits(self) -> "UseCase":
         if self.time is None:
-            for key, given in (
-                ("time_split", self.time_split is not None),
-                ("features.rolling", bool(self.features.rolling)),
-                (f"{PLACEHOLDER} in source.uri", PLACEHOLDER in self.source.uri),
+            for key, path, given in (
+                ("time_split", ("time_split",), self.time_split is not None),
+                ("features.rolling", ("features", "rolling"), bool(self.features.rolling)),
+                (
+                    f"{PLACEHOLDER} in source.uri",
+                    ("source", "uri"),
+                    PLACEHOLDER in self.source.uri,
+                ),
             ):
                 if given:
-                    raise ValueError(f"{key} needs a `time` block")
+                    raise WrongKey(*path, message=f"{key} needs a `time` block")
             return self
         if PLACEHOLDER not in self.source.uri:
-            raise ValueError(
-                f"a use case with a `time` block reads a partition's files: source.uri needs {PLACEHOLDER}, "
-                f"e.g. landing/{PLACEHOLDER}*.parquet"
+            raise WrongKey(
+                *("source", "uri"),
+                message="a use case with a `time` block reads a partition's files: source.uri needs "
+                f"{PLACEHOLDER}, e.g. landing/{PLACEHOLDER}*.parquet",
             )
         return self
 
@@ -100,9 +106,10 @@ class UseCase(SpecModel):
         if time is None or self.time_split is None or time.partition == "daily":
             return self
         if time.timezone != "UTC":
-            raise ValueError(
-                f"time_split of hourly partitions, which are cut in UTC, needs time.timezone UTC, "
-                f"not {time.timezone}: training dates begin at midnight there"
+            raise WrongKey(
+                *("time", "timezone"),
+                message="time_split of hourly partitions, which are cut in UTC, needs time.timezone UTC, "
+                f"not {time.timezone}: training dates begin at midnight there",
             )
         return self
 
@@ -111,12 +118,15 @@ class UseCase(SpecModel):
         known = self.evaluation.exclude_known
         missing = [name for name in known if name not in self.features.columns_along]
         if missing:
-            raise ValueError(
-                f"evaluation.exclude_known: {missing[0]!r} does not go along with the features; "
-                "add it to features.carried"
+            raise WrongKey(
+                *("evaluation", "exclude_known", known.index(missing[0])),
+                message=f"{missing[0]!r} does not go along with the features; add it to features.carried",
             )
         if known and self.time_split is None:
-            raise ValueError("evaluation.exclude_known needs a `time_split`: known by when?")
+            raise WrongKey(
+                *("evaluation", "exclude_known"),
+                message="evaluation.exclude_known needs a `time_split`: known by when?",
+            )
         return self
 
     @property

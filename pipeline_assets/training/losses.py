@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline_assets.option_types import Bounds, NotNegative, Positive
 from pipeline_assets.training.config import ModelConfig, TrainingConfig, TrainingError
 from pipeline_assets.training.models.options import read_options
 from pipeline_assets.training.tasks import UNSCALED, TargetScale, losses_of
@@ -26,28 +28,18 @@ class FocalOptions:
     It is no proper score: what it trains ranks well, but its probabilities are drawn to the middle.
     """
 
-    gamma: float = 2.0
+    gamma: NotNegative = 2.0
     """Rows are weighted by (1 - probability of their class) to this power; 0 gives cross-entropy."""
-    alpha: float | None = None
+    alpha: Annotated[float, Bounds(above=0, below=1)] | None = None
     """Weight of positive labels, negative ones have 1 - alpha; None weighs neither. Not for multi-class."""
-
-    def __post_init__(self) -> None:
-        if self.gamma < 0:
-            raise TrainingError(f"loss option gamma of focal is {self.gamma}; expected at least 0")
-        if self.alpha is not None and not 0 < self.alpha < 1:
-            raise TrainingError(f"loss option alpha of focal is {self.alpha}; expected 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class HuberOptions:
     """Options of the Huber loss."""
 
-    delta: float = 1.0
+    delta: Positive = 1.0
     """Where it turns from squares to absolute values, in standard deviations of the training labels."""
-
-    def __post_init__(self) -> None:
-        if self.delta <= 0:
-            raise TrainingError(f"loss option delta of huber is {self.delta}; expected above 0")
 
 
 class RowLosses(nn.Module):

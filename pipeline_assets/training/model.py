@@ -104,7 +104,7 @@ class TabularModel(nn.Module):
 
 
 def build_network(config: ModelConfig) -> nn.Module:
-    """Call the config's factory. Raises `TrainingError` where it cannot be found."""
+    """Call the config's factory. Raises `TrainingError` where it cannot be found, or builds no network."""
     module_name, separator, function_name = config.factory.partition(":")
     if not separator:
         raise TrainingError(
@@ -115,7 +115,17 @@ def build_network(config: ModelConfig) -> nn.Module:
         factory = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:
         raise TrainingError(f"model factory {config.factory!r} cannot be loaded: {error}") from None
-    return factory(config)
+    try:
+        network = factory(config)
+    except TypeError as error:
+        raise TrainingError(
+            f"model factory {config.factory!r} failed with model.options {config.options}: {error}"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise TrainingError(
+            f"model factory {config.factory!r} returned a {type(network).__name__}, not an nn.Module"
+        )
+    return network
 
 
 def save_model(

@@ -150,6 +150,11 @@ def on_device(network: nn.Module, ranks: Ranks, config: TrainingConfig) -> nn.Mo
 
 def check_parallelism(config: TrainingConfig) -> None:
     """Raise `TrainingError` for settings that do not go together."""
+    if config.gradient_accumulation > config.batch_size:
+        raise TrainingError(
+            f"training.gradient_accumulation {config.gradient_accumulation} is above training.batch_size "
+            f"{config.batch_size}: some micro-batches would have no row"
+        )
     if config.ddp_static_graph and config.gradient_accumulation > 1:
         raise TrainingError(
             "training.ddp_static_graph and gradient_accumulation above 1 do not go together: a static "

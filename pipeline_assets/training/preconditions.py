@@ -6,7 +6,7 @@ from torch import nn
 
 from pipeline_assets.shards.index import ShardIndex
 from pipeline_assets.shards.reader import ShardReader
-from pipeline_assets.training.config import TrainingError, TrainingJob
+from pipeline_assets.training.config import TrainingConfig, TrainingError, TrainingJob
 from pipeline_assets.training.parallelize import check_parallelism
 from pipeline_assets.training.tasks import check_task, positive_rows
 
@@ -19,6 +19,20 @@ _DROPOUTS = (
     nn.AlphaDropout,
     nn.FeatureAlphaDropout,
 )
+
+
+_FEW_ROWS = 16
+
+
+def micro_batch_notes(config: TrainingConfig, world_size: int) -> list[str]:
+    """Return a note where micro-batches are so small that a step is mostly overhead."""
+    rows = config.batch_size / world_size / config.gradient_accumulation
+    if config.gradient_accumulation == 1 or rows >= _FEW_ROWS:
+        return []
+    return [
+        f"training.gradient_accumulation {config.gradient_accumulation} leaves micro-batches of {rows:.3g} rows on "
+        f"each of {world_size} ranks: training will be slow; lower it, or raise training.batch_size"
+    ]
 
 
 def check_trainable(job: TrainingJob, index: ShardIndex) -> None:

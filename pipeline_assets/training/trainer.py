@@ -30,6 +30,7 @@ from pipeline_assets.training.precision import full_float32, set_precision
 from pipeline_assets.training.preconditions import (
     check_network,
     check_trainable,
+    micro_batch_notes,
     positive_weight,
 )
 from pipeline_assets.training.profile.recorder import profile_of
@@ -55,6 +56,9 @@ class Trainer:
         note = set_precision(self.config.precision, ranks.device)
         if note is not None:
             progress.say(note)
+        # Before the shards are read: options that the factory refuses are no reason to wait.
+        torch.manual_seed(job.seed)
+        network = build_network(job.model)
         self.left_out = find_damaged(job, ranks, heartbeat)
         self.index = load_index(job.shards)
         for note in self.left_out.notes(self.index.split_rows):
@@ -74,9 +78,7 @@ class Trainer:
             "target": target_scale(job.model, self.train, on_block=heartbeat.alive),
         }
         self.batches = self.train.batch_count(self.config.batch_size)
-        torch.manual_seed(job.seed)
-        network = build_network(job.model)
-        for note in check_network(network):
+        for note in (*check_network(network), *micro_batch_notes(self.config, ranks.world_size)):
             progress.say(note)
         # Before the network is on the device, and parallelised.
         self.gpu = gpu_report(job, network, ranks) if progress.active else None

@@ -71,6 +71,10 @@ def test_templates_take_variables_or_defaults(tmp_path: Path) -> None:
     [
         ("engin: {}", r"mine.yaml: engin: unknown key; did you mean 'engine'"),
         ("engine: {knd: sail}", r"engine.knd: unknown key; did you mean 'kind'"),
+        (
+            "training: {batch_size: 8}",
+            "training.batch_size: unknown key; this key belongs to `training` in a",
+        ),
         ("engine: {kind: duckdb}", r"engine.kind: .*'sail', 'spark' or 'remote' \(got 'duckdb'\)"),
         ("training: {nnodes: '1:2'}", r"training: nnodes 1:2 needs `rdzv_endpoint: host:port`"),
         ("training: {launcher: spark}", "launcher spark needs a number of processes"),
@@ -79,7 +83,7 @@ def test_templates_take_variables_or_defaults(tmp_path: Path) -> None:
             "needs executors: engine.kind remote or spark",
         ),
         ("engine: {kind: remote}", r"engine: engine kind remote needs `remote: sc://host:port`"),
-        ("engine: {cores: 0}", r"engine.cores: .*greater than or equal to 1 \(got 0\)"),
+        ("engine: {cores: 0}", r"engine.cores: expected a value of at least 1 \(got 0\)"),
         ("training: {nnodes: many}", r"training.nnodes"),
         ("lake: {uri: '{{ env.X or }}'}", r"template"),
         ("lake: {uri: '{{ nope }}'}", r"'nope' is undefined"),

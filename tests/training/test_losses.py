@@ -145,11 +145,11 @@ def test_members_are_trained_each_on_its_own(model: dict[str, Any], loss: str) -
     [
         ({}, "focal", {"gama": 1}, "'gama' is unknown to focal; did you mean 'gamma'"),
         ({}, "auto", {"gamma": 1}, "unknown to binary_cross_entropy; known: none"),
-        ({}, "focal", {"gamma": -1}, "expected at least 0"),
-        ({}, "focal", {"alpha": 1}, "expected 0 to 1"),
-        ({}, "focal", {"alpha": "x"}, "'x'; expected number or none"),
+        ({}, "focal", {"gamma": -1}, "expected number at least 0"),
+        ({}, "focal", {"alpha": 1}, "expected number above 0 and below 1 or none"),
+        ({}, "focal", {"alpha": "x"}, "is 'x'; expected number above 0"),
         ({"task": "multiclass"}, "focal", {"alpha": 0.5}, "not for a multiclass label"),
-        ({"task": "regression"}, "huber", {"delta": 0}, "expected above 0"),
+        ({"task": "regression"}, "huber", {"delta": 0}, "expected number above 0"),
     ],
 )
 def test_mistakes_in_the_options(

@@ -22,6 +22,7 @@ from pipeline_assets.training.parallelize import (
     check_parallelism,
     on_device,
 )
+from pipeline_assets.training.preconditions import micro_batch_notes
 from pipeline_assets.training.worker import train
 
 RESNET = "pipeline_assets.training.models.resnet:build"
@@ -148,6 +149,16 @@ def job_on_one_rank(job: TrainingJob) -> TrainingJob:
 def test_a_static_graph_does_not_accumulate() -> None:
     with pytest.raises(TrainingError, match="do not go together"):
         check_parallelism(TrainingConfig(ddp_static_graph=True, gradient_accumulation=2))
+
+
+def test_micro_batches_have_rows() -> None:
+    with pytest.raises(TrainingError, match=r"1000 is above training\.batch_size 256"):
+        check_parallelism(TrainingConfig(batch_size=256, gradient_accumulation=1000))
+    few = TrainingConfig(batch_size=256, gradient_accumulation=100)
+    (note,) = micro_batch_notes(few, world_size=2)
+    assert "micro-batches of 1.28 rows on each of 2 ranks: training will be slow" in note
+    assert not micro_batch_notes(dataclasses.replace(few, gradient_accumulation=8), world_size=2)
+    assert not micro_batch_notes(TrainingConfig(batch_size=4), world_size=2)
 
 
 def test_a_network_that_is_sharded_is_never_whole_on_a_device() -> None:

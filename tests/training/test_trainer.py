@@ -257,3 +257,19 @@ def test_job_and_index_survive_json(make_job) -> None:  # type: ignore[no-untype
     assert TrainingJob.from_dict(json.loads(json.dumps(job.to_dict()))) == job
     index = load_index(job.shards)
     assert ShardIndex.from_dict(json.loads(json.dumps(index.to_dict()))) == index
+
+
+def test_a_factory_is_asked_before_the_shards_are_read(
+    make_job: Callable[..., TrainingJob],
+) -> None:
+    job = make_job(options={"dropout": 1.5})
+    (Path(job.shards) / "train/shard-00000.safetensors").unlink()
+    with pytest.raises(TrainingError, match=r"dropout of .* is 1\.5; expected number at least 0"):
+        train(job)
+
+
+def test_tiny_micro_batches_are_said(
+    make_job: Callable[..., TrainingJob], capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(make_job(rows=70, max_epochs=1, gradient_accumulation=60))
+    assert "leaves micro-batches of 1.07 rows on each of 1 ranks" in capsys.readouterr().out

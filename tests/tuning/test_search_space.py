@@ -76,8 +76,9 @@ def test_what_is_right_loads(tmp_path: Path) -> None:
         ("training.patience: {integer: [1, 3], choice: [1, 2]}", "exactly one of"),
         ("training.patience: {}", "exactly one of"),
         ("training.patience: {integr: [1, 3]}", "unknown key 'integr'; did you mean 'integer'?"),
-        ("model.options.hidden: {choice: [[8], [8.5]]}", "cannot be [8.5]: it is declared as tuple[int, ...]"),
-        ("model.options.hidden: {choice: [8, 16]}", "cannot be 8: it is declared as tuple[int, ...]"),
+        ("model.options.hidden: {choice: [[8], [8.5]]}", "cannot be [8.5]: expected a list of integer at least 1"),
+        ("model.options.dropout: {uniform: [0, 2]}", "cannot be 2.0: expected number at least 0 and below 1"),
+        ("model.options.hidden: {choice: [8, 16]}", "cannot be 8: expected a list of integer at least 1"),
     ],
 )  # fmt: skip
 def test_a_wrong_setting_is_refused(tmp_path: Path, setting: str, expected: str) -> None:

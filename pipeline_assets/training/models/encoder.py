@@ -1,18 +1,18 @@
 """The first part of every model: from a row's values to one vector."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
+from pipeline_assets.option_types import Bounds, Count, Positive
 from pipeline_assets.training.config import ModelConfig
 from pipeline_assets.training.models.embeddings import (
     CategoryEmbeddings,
     Periodic,
     PiecewiseLinear,
 )
-from pipeline_assets.training.models.options import check_at_least_one
 from pipeline_assets.training.preprocessor import Preprocessor
 
 
@@ -20,21 +20,18 @@ from pipeline_assets.training.preprocessor import Preprocessor
 class EncoderOptions:
     """Options that all models have."""
 
-    embedding_dim: int = 8
+    embedding_dim: Count = 8
     """Largest width of a category embedding."""
     numeric_embedding: Literal["piecewise_linear", "periodic", "none"] = "none"
     """What numbers enter as, beside their standardised value; piecewise_linear needs the edges of the statistics."""
-    numeric_embedding_dim: int = 8
+    numeric_embedding_dim: Count = 8
     """Width of a number's embedding."""
-    bins: int = 16
+    bins: Annotated[int, Bounds(at_least=2)] = 16
     """Most bins of the piecewise-linear encoding."""
-    frequencies: int = 16
+    frequencies: Count = 16
     """Frequencies of the periodic encoding."""
-    frequency_scale: float = 0.1
+    frequency_scale: Positive = 0.1
     """Standard deviation of the initial frequencies."""
-
-    def __post_init__(self) -> None:
-        check_at_least_one(self, "embedding_dim", "numeric_embedding_dim", "bins", "frequencies")
 
 
 class Encoder(nn.Module):

@@ -4,26 +4,22 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from pipeline_assets.option_types import Count, Share
 from pipeline_assets.training.config import ModelConfig
 from pipeline_assets.training.models.encoder import Encoder, EncoderOptions
 from pipeline_assets.training.models.heads import Head
 from pipeline_assets.training.models.layers import RowDropout
-from pipeline_assets.training.models.options import check_at_least_one, check_share, read_options
+from pipeline_assets.training.models.options import read_options
 
 
 @dataclass(frozen=True, kw_only=True)
 class MlpOptions(EncoderOptions):
     """Options of the factory."""
 
-    hidden: tuple[int, ...] = (128, 64)
+    hidden: tuple[Count, ...] = (128, 64)
     """Width of each hidden layer; empty for a linear model."""
-    dropout: float = 0.1
+    dropout: Share = 0.1
     """Share of units dropped after each hidden layer."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least_one(self, "hidden")
-        check_share("dropout", self.dropout)
 
 
 class Mlp(Encoder):

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pipeline_assets.training.config import ModelConfig
+from pipeline_assets.option_types import Count, Positive, Share
+from pipeline_assets.training.config import ModelConfig, TrainingError
 from pipeline_assets.training.models.encoder import Encoder, EncoderOptions
 from pipeline_assets.training.models.heads import Head
 from pipeline_assets.training.models.layers import RowDropout
-from pipeline_assets.training.models.options import check_at_least_one, check_share, read_options
+from pipeline_assets.training.models.options import read_options
 
 _LARGEST = 1e15
 """Norms square their input, which must not overflow, whatever a row holds."""
@@ -24,22 +25,23 @@ _LARGEST = 1e15
 class ResnetOptions(EncoderOptions):
     """Options of the factory."""
 
-    width: int = 128
+    width: Count = 128
     """Width of the residual stream."""
-    blocks: int = 3
+    blocks: Count = 3
     """Residual blocks."""
-    hidden_factor: float = 2.0
+    hidden_factor: Positive = 2.0
     """Width of a block's hidden layer, as a multiple of `width`."""
-    dropout: float = 0.1
+    dropout: Share = 0.1
     """Share of a block's hidden units dropped."""
-    residual_dropout: float = 0.0
+    residual_dropout: Share = 0.0
     """Share of units dropped of what a block adds to the stream."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least_one(self, "width", "blocks", "hidden_width")
-        check_share("dropout", self.dropout)
-        check_share("residual_dropout", self.residual_dropout)
+        if self.hidden_width < 1:
+            raise TrainingError(
+                f"model options width {self.width} and hidden_factor {self.hidden_factor} leave a block without "
+                "hidden units: raise one"
+            )
 
     @property
     def hidden_width(self) -> int:

@@ -12,31 +12,25 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pipeline_assets.training.config import ModelConfig, TrainingError
+from pipeline_assets.option_types import Count, Counts, Share
+from pipeline_assets.training.config import ModelConfig
 from pipeline_assets.training.models.encoder import Encoder, EncoderOptions
 from pipeline_assets.training.models.layers import RowDropout
-from pipeline_assets.training.models.options import check_at_least_one, check_share, read_options
+from pipeline_assets.training.models.options import read_options
 
 
 @dataclass(frozen=True, kw_only=True)
 class TabmOptions(EncoderOptions):
     """Options of the factory."""
 
-    members: int = 16
+    members: Count = 16
     """Members of the ensemble."""
-    hidden: tuple[int, ...] = (128, 128)
+    hidden: Counts = (128, 128)
     """Width of each hidden layer."""
-    dropout: float = 0.1
+    dropout: Share = 0.1
     """Share of units dropped after each hidden layer, per member."""
     numeric_embedding: Literal["piecewise_linear", "periodic", "none"] = "piecewise_linear"
     """What numbers enter as, beside their standardised value; piecewise_linear needs the edges of the statistics."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.members < 1 or not self.hidden:
-            raise TrainingError("TabM needs at least one member and one hidden layer")
-        check_at_least_one(self, "hidden")
-        check_share("dropout", self.dropout)
 
 
 class BatchEnsembleLinear(nn.Module):

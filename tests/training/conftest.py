@@ -22,6 +22,7 @@ from pipeline_assets.training.config import (
     TrainingConfig,
     TrainingJob,
 )
+from pipeline_assets.training.launch import PARENT_PID
 
 CITIES = ["Bern", "Basel", "Chur"]
 MakeJob = Callable[..., TrainingJob]
@@ -127,7 +128,10 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"} | variables,
+            # A test that fails leaves no training behind.
+            env={k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"}
+            | {PARENT_PID: str(os.getpid())}
+            | variables,
         )
 
     return begin

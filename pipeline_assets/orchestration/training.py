@@ -38,6 +38,7 @@ from pipeline_assets.training.config import (
     TrainingError,
     TrainingJob,
 )
+from pipeline_assets.training.ends import where_it_goes_on
 from pipeline_assets.training.heartbeat import STACKS
 from pipeline_assets.training.launch import PARENT_PID
 from pipeline_assets.training.profile.findings import PROFILE_FILE
@@ -201,7 +202,8 @@ def launch(context: dg.AssetExecutionContext, job: TrainingJob, path: Path) -> N
         for stacks in sorted((Path(job.output) / STACKS).glob("*.txt")):
             context.log.error(f"{stacks.name}\n{stacks.read_text(encoding='utf-8')}")
         raise Reason(Path(job.output)).read() or TrainingError(
-            f"the training processes ended without a message ({error}); the run's stderr has their last words"
+            f"the launcher of the training ended without a message ({error}; -9 is that it was killed, as the "
+            f"kernel does when memory runs out). {where_it_goes_on(job.checkpoints)}"
         ) from None
 
 

@@ -15,7 +15,7 @@ from pipeline_assets.orchestration.assets import code_version, stage_asset
 from pipeline_assets.orchestration.best_settings import BEST_FILE, STUDY
 from pipeline_assets.orchestration.metadata import markdown_table, picture
 from pipeline_assets.orchestration.model_run import model_run
-from pipeline_assets.orchestration.stage import StageRun
+from pipeline_assets.orchestration.stage import StageRun, told_to_dagster
 from pipeline_assets.orchestration.superseded import remove_superseded
 from pipeline_assets.orchestration.tracking import tracking_key
 from pipeline_assets.orchestration.training import POOL, training_job
@@ -66,7 +66,8 @@ def build_tuning_study(use_case: UseCase, tuning: Tuning) -> dg.AssetsDefinition
         from pipeline_assets.tuning.importance import importances
         from pipeline_assets.tuning.plots import importance_bars, parallel_coordinates
 
-        require_extra()
+        with told_to_dagster(context):
+            require_extra()
         with model_run(context, use_case) as (run, tracking, folder), ExitStack() as stack:
             monitor: Monitor = use_case.training.monitor
             with _place(run, folder) as place:

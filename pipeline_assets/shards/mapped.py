@@ -13,6 +13,7 @@ from pipeline_assets.shards.errors import DamagedShard, ShardError
 from pipeline_assets.shards.index import Shard
 from pipeline_assets.shards.verified import sha256_of
 
+_REMEDY = "materialise tensor_shards again"
 _DTYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 
 
@@ -72,7 +73,7 @@ class MappedShard:
             """Columns, views of the map."""
         except (ValueError, TypeError, OverflowError) as error:
             raise DamagedShard(
-                f"shard {path} has a damaged header: its columns do not lie in the file ({error})"
+                f"shard {path} has a damaged header: its columns do not lie in the file ({error}): {_REMEDY}"
             ) from None
 
     def will_need(self, start: int, rows: int) -> None:
@@ -103,13 +104,15 @@ def check_file(
     try:
         size = path.stat().st_size
         if size != shard.bytes:
-            raise DamagedShard(f"shard {path} has {size} bytes, the index says {shard.bytes}")
+            raise DamagedShard(
+                f"shard {path} has {size} bytes, the index says {shard.bytes}: {_REMEDY}"
+            )
         if verify and sha256_of(path, on_progress) != shard.sha256:
             raise DamagedShard(
-                f"shard {path} is corrupted: its SHA-256 is not the one in the index"
+                f"shard {path} is corrupted: its SHA-256 is not the one in the index: {_REMEDY}"
             )
     except FileNotFoundError:
-        raise DamagedShard(f"shard {path} is missing: materialise tensor_shards again") from None
+        raise DamagedShard(f"shard {path} is missing: {_REMEDY}") from None
     except OSError as error:
         raise _unreadable(path, error) from None
 
@@ -130,7 +133,7 @@ def _read_header(
         found = {name: (header[name]["dtype"], tuple(header[name]["shape"])) for name in expected}
         offsets = [8 + length + header[name]["data_offsets"][0] for name in expected]
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise DamagedShard(f"shard {path} has a damaged header: {error!r}") from None
+        raise DamagedShard(f"shard {path} has a damaged header: {error!r}: {_REMEDY}") from None
     if found != expected:
-        raise DamagedShard(f"shard {path} holds {found}, the index says {expected}")
+        raise DamagedShard(f"shard {path} holds {found}, the index says {expected}: {_REMEDY}")
     return offsets

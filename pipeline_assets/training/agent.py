@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline_assets.training.ends import how_ranks_ended, may_be_memory, where_it_goes_on
 from pipeline_assets.training.heartbeat import FOLDER
 from pipeline_assets.training.processes import (
     STORE_FOLDER,
@@ -15,9 +16,11 @@ from pipeline_assets.training.processes import (
     die_with_parent,
 )
 from pipeline_assets.training.reason import Reason
-from pipeline_assets.training.worker import AGENT_PID
+from pipeline_assets.training.worker import AGENT_PID, ENDED
 
 if TYPE_CHECKING:
+    from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup
+    from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
     from torch.distributed.elastic.rendezvous import RendezvousError
 
     from pipeline_assets.training.config import LaunchConfig
@@ -46,6 +49,7 @@ def main(job_path: str) -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous import RendezvousError
+    from torch.distributed.launcher import api
 
     gpus = torch.cuda.device_count()
     processes = config.processes if config.processes != "auto" else gpus or 2
@@ -74,13 +78,19 @@ def main(job_path: str) -> int:
         # Another training at this endpoint is another rendezvous.
         arguments += [f"--rdzv-id={job.digest()}"]
         arguments += [f"--rdzv-conf=join_timeout={math.ceil(config.timeout_seconds)}"]
+    arguments += [f"--log-dir={shared / 'logs'}"]
+    # There is no other place for an agent of one's own.
+    api.LocalElasticAgent = _agent_that_notes(shared)  # pyright: ignore[reportPrivateImportUsage]
     try:
         run.main([*arguments, "--module", "pipeline_assets.training.worker", job_path])
     except ChildFailedError as error:
-        for rank, failure in sorted(error.failures.items()):
-            code = failure.exitcode
-            how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
-            sys.stderr.write(f"training rank {rank} {how}\n")
+        statuses = {rank: failure.exitcode for rank, failure in error.failures.items()}
+        ended = how_ranks_ended(statuses)
+        sys.stderr.write(f"training {ended}\n")
+        Reason(Path(job.output)).leave_death(
+            f"training {ended}{may_be_memory(min(statuses.values()))}. "
+            + where_it_goes_on(job.checkpoints)
+        )
         return 1
     except RendezvousError as error:
         had_met = next(shared.glob("rank-*"), None) is not None
@@ -89,6 +99,25 @@ def main(job_path: str) -> int:
     except SignalException as error:
         return 128 + int(error.sigval)
     return 0
+
+
+def _agent_that_notes(folder: Path) -> "type[LocalElasticAgent]":
+    """Torch's agent, which leaves in a folder what restarted ranks say of those before them."""
+    from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+
+    class Agent(LocalElasticAgent):
+        # Its decorator hides its type.
+        def _monitor_workers(  # pyright: ignore[reportIncompatibleVariableOverride]
+            self, worker_group: "WorkerGroup"
+        ) -> "RunResult":
+            result = super()._monitor_workers(worker_group)  # pyright: ignore[reportCallIssue]
+            if result.is_failed():
+                statuses = {rank: failure.exitcode for rank, failure in result.failures.items()}
+                attempt = worker_group.spec.max_restarts - self._remaining_restarts
+                (folder / f"{ENDED}{attempt}").write_text(how_ranks_ended(statuses))
+            return result
+
+    return Agent
 
 
 def _without_rendezvous(config: "LaunchConfig", error: "RendezvousError", had_met: bool) -> str:

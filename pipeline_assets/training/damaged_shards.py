@@ -88,9 +88,11 @@ def find_damaged(job: TrainingJob, ranks: Ranks, heartbeat: Heartbeat) -> LeftOu
         options = {"verified": verified, "on_progress": heartbeat.alive}
         try:
             verify_shard(folder, index, checked[at], download=skip, **options)
-        except DamagedShard:
+        except DamagedShard as error:
             if not skip:
-                raise
+                raise DamagedShard(
+                    f"{error}, or train without it (`training.on_damaged_shard: skip`)"
+                ) from None
             damaged[at] = 1
         heartbeat.alive()
 

@@ -22,7 +22,9 @@ import psutil
 from pipeline_assets.temporary import temporary_folder
 from pipeline_assets.training.agent import LAUNCHER_PID
 from pipeline_assets.training.config import TrainingError, TrainingJob
+from pipeline_assets.training.ends import how_it_ended, may_be_memory, where_it_goes_on
 from pipeline_assets.training.heartbeat import FOLDER
+from pipeline_assets.training.pipes import PIPES_CONTEXT, pipes_held_open
 from pipeline_assets.training.processes import die_with_parent
 from pipeline_assets.training.reason import Reason
 from pipeline_assets.training.watchdog import Watchdog
@@ -43,7 +45,7 @@ def launch(job_path: str | Path) -> int:
     reason = Reason.at_start(Path(job.output))
     with temporary_folder("launch") as heartbeats:
         watchdog = Watchdog(heartbeats, Path(job.output), job.launch.timeout_seconds)
-        status = _run(job_path, heartbeats, watchdog, reason)
+        status = _run(job, job_path, heartbeats, watchdog, reason)
     # What was left now stays beside the output, for whoever started this process.
     said = reason.read() if status == 1 else None
     if said is not None:
@@ -52,7 +54,9 @@ def launch(job_path: str | Path) -> int:
     return status
 
 
-def _run(job_path: str | Path, heartbeats: Path, watchdog: Watchdog, reason: Reason) -> int:
+def _run(
+    job: TrainingJob, job_path: str | Path, heartbeats: Path, watchdog: Watchdog, reason: Reason
+) -> int:
     agent = subprocess.Popen(
         [sys.executable, "-m", "pipeline_assets.training.agent", str(job_path)],
         env=os.environ
@@ -73,6 +77,11 @@ def _run(job_path: str | Path, heartbeats: Path, watchdog: Watchdog, reason: Rea
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+    if status < 0 and not received:
+        reason.leave_death(
+            f"the agent of the training {how_it_ended(status)}{may_be_memory(status)}. "
+            + where_it_goes_on(job.checkpoints)
+        )
     return 128 + received[0] if received else min(abs(status), 1)
 
 
@@ -123,11 +132,13 @@ def main(arguments: list[str]) -> int:
         return 2
     if PARENT_PID in os.environ:
         die_with_parent(signal.SIGTERM, parent=int(os.environ[PARENT_PID]))
-    try:
-        return launch(arguments[0])
-    except TrainingError as error:
-        sys.stderr.write(f"training failed: {error}\n")
-        return 1
+    with pipes_held_open():
+        try:
+            return launch(arguments[0])
+        except TrainingError as error:
+            if PIPES_CONTEXT not in os.environ:  # Dagster shows it as the failure of the step
+                sys.stderr.write(f"training failed: {error}\n")
+            return 1
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ from torch.distributed import (
 from torch.distributed.rendezvous import rendezvous
 
 from pipeline_assets.training.config import TrainingError
+from pipeline_assets.training.pipes import PIPES_CONTEXT
 from pipeline_assets.training.processes import STORE_FOLDER
-from pipeline_assets.training.progress import PIPES_CONTEXT
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -10,11 +11,10 @@ from types import TracebackType
 from typing import Any
 
 from pipeline_assets.training.files import json_bytes, write_result
+from pipeline_assets.training.pipes import PIPES_CONTEXT, pipes_log
 
 HISTORY_FILE = "history.json"
 METRICS_FILE = "metrics.jsonl"
-PIPES_CONTEXT = "DAGSTER_PIPES_CONTEXT"
-"""Environment variable of a process that Dagster listens to."""
 TIMINGS = ("seconds", "rows_per_second", "checkpoint_share")
 
 
@@ -47,14 +47,12 @@ class Progress:
         self._writes = writes
         self._says = writes if says is None else says
         self._bar: Any = None
-        self._log: Any = None
+        self._log: Callable[[str, str], None] | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> "Progress":
         if self._says and PIPES_CONTEXT in os.environ:
-            from dagster_pipes import open_dagster_pipes  # optional: a bare node has none
-
-            self._log = self._stack.enter_context(open_dagster_pipes()).log
+            self._log = self._stack.enter_context(pipes_log())
         return self
 
     def __exit__(
@@ -74,10 +72,17 @@ class Progress:
 
     def say(self, text: str) -> None:
         """One line, to the Dagster log where there is one (which shows it on the console as well)."""
+        self._say(text, "INFO")
+
+    def warn(self, text: str) -> None:
+        """The same, of something that went wrong and did not end the training."""
+        self._say(text, "WARNING")
+
+    def _say(self, text: str, level: str) -> None:
         if not self._says:
             return
         if self._log is not None:
-            self._log.info(text)
+            self._log(text, level)
         else:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()

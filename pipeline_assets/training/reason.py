@@ -12,12 +12,21 @@ ERROR_FILE = "error.txt"
 """Why a rank has failed, where running again would give the same."""
 INTERRUPTION_FILE = "interruption.txt"
 """Why a rank has failed, where running again may help."""
+DEATH_FILE = "death.txt"
+"""How processes have ended that gave no reason; on another node training may have gone on."""
 EARLIER = "PIPELINE_EARLIER_REASON"
 """Environment variable that tells the reason of an earlier training from one of this training."""
 
+_KINDS = {
+    ERROR_FILE: TrainingError,
+    INTERRUPTION_FILE: TrainingInterrupted,
+    DEATH_FILE: TrainingError,
+}
+"""What is read first counts."""
+
 
 class Reason:
-    """The two files. A launcher that starts later must not remove what another node has just said.
+    """The files. A launcher that starts later must not remove what another node has just said.
 
     Args:
         output: the job's folder for the model.
@@ -32,7 +41,7 @@ class Reason:
     @classmethod
     def at_start(cls, output: Path) -> "Reason":
         """Of a training that begins."""
-        files = (ERROR_FILE, INTERRUPTION_FILE)
+        files = (ERROR_FILE, INTERRUPTION_FILE, DEATH_FILE)
         return cls(output, {name: _state(output / name) for name in files})
 
     def environment(self) -> dict[str, str]:
@@ -54,9 +63,15 @@ class Reason:
         self._output.mkdir(parents=True, exist_ok=True)
         write_atomically(self._output / INTERRUPTION_FILE, text.encode())
 
+    def leave_death(self, text: str) -> None:
+        """Say how processes ended, in case that none gives a reason; does nothing where one has."""
+        if self.read() is None:
+            self._output.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._output / DEATH_FILE, text.encode())
+
     def read(self) -> TrainingError | None:
         """Return what a rank has said since this training began; None where none did."""
-        for name, kind in ((ERROR_FILE, TrainingError), (INTERRUPTION_FILE, TrainingInterrupted)):
+        for name, kind in _KINDS.items():
             state = _state(self._output / name)
             if state and state != self._earlier.get(name):
                 return kind((self._output / name).read_text(encoding="utf-8"))
@@ -64,8 +79,8 @@ class Reason:
 
     def is_final(self) -> bool:
         """Whether a rank has said so, and running again would give the same."""
-        said = self.read()
-        return said is not None and not isinstance(said, TrainingInterrupted)
+        state = _state(self._output / ERROR_FILE)
+        return bool(state) and state != self._earlier.get(ERROR_FILE)
 
     def forget_earlier(self) -> None:
         """Remove what an earlier training has said."""

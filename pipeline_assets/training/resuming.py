@@ -66,8 +66,8 @@ def go_back(
         TrainingError: the policy is to stop, or there were too many reloads.
     """
     advice = (
-        f"Look at their features, or lower learning_rate ({config.learning_rate}) or gradient_clip "
-        f"({config.gradient_clip})"
+        "These rows are in the asset `features`, by its column `_row_id`: look at them, or lower "
+        f"learning_rate ({config.learning_rate}) or gradient_clip ({config.gradient_clip})"
     )
     reloads = state.reloads
     if config.on_not_finite == "stop":
@@ -83,7 +83,7 @@ def go_back(
     earlier, best = found
     entry = {"epoch": fault.epoch, "batch": fault.batch, "row_ids": fault.row_ids}
     earlier.reloads = [*reloads, entry]
-    progress.say(
+    progress.warn(
         f"{fault}; going on from {_where(earlier)} with the learning rate times "
         f"{config.reload_rate_factor ** len(earlier.reloads):g} "
         f"(reload {len(earlier.reloads)} of at most {config.max_reloads})"
@@ -111,7 +111,7 @@ def _load(
         folder, fingerprint, end_of_epoch=end_of_epoch, on_progress=heartbeat.alive
     )
     for note in notes:
-        progress.say(note)
+        progress.warn(note)
     seen = [-1, 0] if state is None else [state.position, len(state.reloads)]
     by_rank = gather_rows(torch.tensor([seen], device=ranks.device), ranks).tolist()
     positions = [position for position, _ in by_rank]

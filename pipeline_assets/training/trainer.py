@@ -62,7 +62,7 @@ class Trainer:
         self.left_out = find_damaged(job, ranks, heartbeat)
         self.index = load_index(job.shards)
         for note in self.left_out.notes(self.index.split_rows):
-            progress.say(note)
+            progress.warn(note)
         index = self.index.without(self.left_out.files)
         check_trainable(job, index)
         self.train, self.validation = (
@@ -79,7 +79,7 @@ class Trainer:
         }
         self.batches = self.train.batch_count(self.config.batch_size)
         for note in (*check_network(network), *micro_batch_notes(self.config, ranks.world_size)):
-            progress.say(note)
+            progress.warn(note)
         # Before the network is on the device, and parallelised.
         self.gpu = gpu_report(job, network, ranks) if progress.active else None
         self.network = on_device(network, ranks, self.config)

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from pipeline_assets.training.heartbeat import DUMP_SIGNAL, STACKS, Position, read_positions
+from pipeline_assets.training.pipes import PIPES_CONTEXT
 
 _ANSWER_SECONDS = 3.0
 
@@ -48,13 +49,15 @@ class Watchdog:
             return None
         stopped = {p.rank for p in hanging if _status(p.pid) == psutil.STATUS_STOPPED}
         folder = self._keep_stacks(hanging)
+        # The folder of a Dagster run is removed at its end.
+        place = "the run's log" if PIPES_CONTEXT in os.environ else folder
         where = "; ".join(
             f"rank {p.rank} {p.where}{' (its process is stopped)' if p.rank in stopped else ''}"
             for p in hanging
         )
         return (
             f"no rank of this node has made progress for {self._timeout:g} seconds: {where}. Their "
-            f"stacks are in {folder}; if they only needed longer, raise `training.timeout_seconds` in "
+            f"stacks are in {place}; if they only needed longer, raise `training.timeout_seconds` in "
             "the environment"
         )
 

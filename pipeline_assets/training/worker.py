@@ -3,15 +3,19 @@
 import os
 import shutil
 import sys
+import traceback
 from datetime import timedelta
 from pathlib import Path
 
 from pipeline_assets.training.config import TrainingError, TrainingJob
+from pipeline_assets.training.ends import what_was_raised, where_it_goes_on, where_it_was_raised
 from pipeline_assets.training.heartbeat import FOLDER, STACKS, Heartbeat
 from pipeline_assets.training.processes import die_with_parent
 from pipeline_assets.training.reason import Reason
 
 AGENT_PID = "PIPELINE_AGENT_PID"
+ENDED = "ended-"
+"""Name of a file beside the heartbeats, followed by an attempt (from 0): how its ranks ended."""
 _LATER_SECONDS = 60.0
 
 
@@ -39,17 +43,37 @@ def main(job_path: str) -> int:
         sys.stderr.write(f"training rank {os.environ.get('RANK', '0')} ended: {error}\n")
         return 1
     except (TrainingError, ShardError) as error:
-        reason.leave(str(error))
+        # Of the user's own code, which the sentence can not name the line of.
+        lines = [where_it_was_raised(error.__cause__)] if type(error.__cause__) is TypeError else []
+        reason.leave("\n".join([str(error), *lines]))
         return 1
     except RuntimeError as error:
         # Another rank has died, before or after all had met; why it did is that rank's to say.
         from torch.distributed import DistError
 
         if not isinstance(error, DistError) and "gloo" not in str(error).lower():
-            raise
+            return _unforeseen(job, reason, error)
         sys.stderr.write(f"training rank {os.environ['RANK']} lost contact with another rank\n")
         return 1
+    except Exception as error:  # noqa: BLE001 - the processes that wait for this one shall know why
+        return _unforeseen(job, reason, error)
     return 0
+
+
+def _unforeseen(job: TrainingJob, reason: Reason, error: Exception) -> int:
+    """Say what was raised. A fault of a device may pass; all else, as in a factory, would come again."""
+    import torch
+
+    traceback.print_exception(error)
+    text = (
+        f"training rank {os.environ.get('RANK', '0')} failed with {what_was_raised(error)}\n"
+        f"{where_it_goes_on(job.checkpoints)}"
+    )
+    if isinstance(error, torch.AcceleratorError):
+        reason.leave_interruption(text)
+    else:
+        reason.leave(text)
+    return 1
 
 
 def train(job: TrainingJob, heartbeat: Heartbeat | None = None) -> None:
@@ -85,6 +109,8 @@ def train(job: TrainingJob, heartbeat: Heartbeat | None = None) -> None:
         writes=ranks.leads,
         says=ranks.reports,
     ) as progress:
+        if not is_first_attempt():
+            progress.warn(_restarted(job))
         trainer = Trainer(job, ranks, progress, heartbeat)
         parameters = sum(p.numel() for p in trainer.network.parameters())
         progress.say(
@@ -96,7 +122,17 @@ def train(job: TrainingJob, heartbeat: Heartbeat | None = None) -> None:
 
 def is_first_attempt() -> bool:
     """Whether the ranks of this node were not restarted."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+    return _restarts() == 0
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def _restarted(job: TrainingJob) -> str:
+    ended = Path(os.environ[FOLDER]) / f"{ENDED}{_restarts() - 1}"
+    why = ended.read_text(encoding="utf-8") if ended.exists() else "a rank of another node ended"
+    return f"restarted (attempt {_restarts() + 1} of {job.launch.max_restarts + 1}) after {why}"
 
 
 def _run(job_path: str) -> None:

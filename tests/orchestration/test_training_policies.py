@@ -41,7 +41,12 @@ def test_reloads_and_left_out_shards_are_in_the_metadata(tmp_path: Path) -> None
         project.edit(lambda a: a["training"].update(on_damaged_shard="fail"))
         result = project.run(asset_selection=model)
         assert not result.success
-        assert f"{path.name} is corrupted" in failure_text(result)
+        text = failure_text(result)
+        assert f"{path.name} is corrupted" in text
+        assert (
+            "materialise tensor_shards again, or train without it (`training.on_damaged_shard"
+            in text
+        )
         project.edit(lambda a: a["training"].update(on_damaged_shard="skip"))
         result = project.run(asset_selection=model)
         assert result.success, failure_text(result)

@@ -98,6 +98,17 @@ def test_the_study_shows_its_trials_and_publishes_the_best(
 
 
 @pytest.mark.heavy
+def test_without_the_extra_the_step_fails_with_a_sentence(
+    studied: tuple[Project, dg.ExecuteInProcessResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline_assets.tuning.extra.find_spec", lambda name: None)
+    result = studied[0].run("tuning")
+    [event] = [event for event in result.all_node_events if event.is_step_failure]
+    failure = event.step_failure_data.user_failure_data
+    assert failure is not None and "needs ray and optuna" in (failure.description or "")
+
+
+@pytest.mark.heavy
 def test_each_trial_is_a_child_of_the_mlflow_run(
     studied: tuple[Project, dg.ExecuteInProcessResult],
 ) -> None:

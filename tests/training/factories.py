@@ -223,3 +223,10 @@ class WithLayer(nn.Module):
 
 def with_layer(config: ModelConfig) -> nn.Module:
     return WithLayer(dataclasses.replace(config, options={}), **config.options)
+
+
+def mistaken(config: ModelConfig) -> nn.Module:
+    """Raises the error of an option."""
+    raise {"TypeError": TypeError, "IndexError": IndexError}[config.options["raises"]](
+        "wrong index"
+    )

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -41,11 +42,21 @@ class PipesFiles:
             "DAGSTER_PIPES_MESSAGES": encode_param({"path": str(self._messages)}),
         }
 
-    def logged(self) -> list[str]:
-        """Lines of the log, from one process."""
-        heard = [json.loads(line) for line in self._messages.read_text().splitlines()]
-        assert [message["method"] for message in heard].count("opened") == 1
-        return [m["params"]["message"] for m in heard if m["method"] == "log"]
+    def logged(self, level: str | None = None) -> list[str]:
+        """Lines of the log, of one level or all, from one connection."""
+        heard = self._heard()
+        assert self.methods().count("opened") <= 1
+        said = [message["params"] for message in heard if message["method"] == "log"]
+        return [one["message"] for one in said if level in (None, one["level"])]
+
+    def methods(self) -> list[str]:
+        """What was sent, in order: opened, log, closed."""
+        return [message["method"] for message in self._heard()]
+
+    def _heard(self) -> list[dict[str, Any]]:
+        if not self._messages.exists():
+            return []
+        return [json.loads(line) for line in self._messages.read_text().splitlines()]
 
 
 def finish(process: subprocess.Popen[str]) -> str:

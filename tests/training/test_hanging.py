@@ -9,9 +9,18 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.training.config import TrainingJob
-from tests.training.processes import after_epochs, all_gone, family_of, free_endpoint, on, workers
+from pipeline_assets.training.reason import ERROR_FILE
+from tests.training.processes import (
+    PipesFiles,
+    after_epochs,
+    all_gone,
+    family_of,
+    free_endpoint,
+    on,
+    workers,
+)
 
-Start = Callable[[TrainingJob], subprocess.Popen[str]]
+Start = Callable[..., subprocess.Popen[str]]
 pytestmark = pytest.mark.timeout(200)
 
 
@@ -43,19 +52,21 @@ def test_a_rank_that_sleeps(make_job, start: Start) -> None:  # type: ignore[no-
     assert "backward" in (Path(said[1]) / "rank-0.txt").read_text()
 
 
-def test_a_rank_that_is_stopped(make_job, start: Start) -> None:  # type: ignore[no-untyped-def]
+def test_a_rank_that_is_stopped_under_dagster(make_job, start: Start, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     job = impatient(make_job(max_epochs=500, patience=500, rows=2000, processes=2))
-    process = start(job)
+    process = start(job, **PipesFiles(tmp_path).variables)
     family = family_of(process, 2)
     after_epochs(job, 1)
     workers(family)[1].send_signal(signal.SIGSTOP)
-    _, err = process.communicate(timeout=100)
+    process.communicate(timeout=100)
     assert process.returncode == 1 and all_gone(family)
+    said = (Path(job.output) / ERROR_FILE).read_text()
+    assert "Their stacks are in the run's log;" in said
     # It may have been in a batch or in the validation.
     assert re.search(
-        r"rank \d in [a-z0-9, ]*epoch \d+[a-z0-9, ]* \(its process is stopped\)", err
-    ), err
-    assert err.count("(its process is stopped)") == 1
+        r"rank \d in [a-z0-9, ]*epoch \d+[a-z0-9, ]* \(its process is stopped\)", said
+    ), said
+    assert said.count("(its process is stopped)") == 1
     for rank in (0, 1):
         assert "trainer.py" in (Path(job.output) / f"stacks/rank-{rank}.txt").read_text()
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from pipeline_assets.training.config import TrainingJob
+from pipeline_assets.training.reason import Reason
+from pipeline_assets.training.worker import main
 from tests.training.processes import PipesFiles, after_epochs, all_gone, family_of, finish, workers
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -57,16 +60,42 @@ def test_a_signal_ends_all(long_job, start: Start, number: signal.Signals) -> No
     assert all_gone(family)
 
 
-def test_no_restart_says_which_rank_died(long_job, start: Start) -> None:  # type: ignore[no-untyped-def]
-    job = long_job()
+@pytest.mark.parametrize("killed", ["training rank 1", "the agent of the training"])
+def test_no_restart_says_who_died(long_job, start: Start, killed: str) -> None:  # type: ignore[no-untyped-def]
+    job = long_job(checkpoint_seconds=0)
     process = start(job)
+    family = family_of(process, 2)
+    after_epochs(job, 2)
+    (workers(family)[1] if killed == "training rank 1" else family[1]).kill()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert (
+        f"training failed: {killed} was killed by signal 9, as the kernel does when memory" in err
+    )
+    assert "Materialise again: it goes on from epoch " in err and "Traceback" not in err
+    assert all_gone(family)
+
+
+def test_a_restart_is_said_and_pipes_stays_open(long_job, start: Start, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    pipes, temporary = PipesFiles(tmp_path), tmp_path / "temporary"
+    temporary.mkdir()
+    job = long_job(max_restarts=2)
+    process = start(job, TMPDIR=str(temporary), **pipes.variables)
     family = family_of(process, 2)
     after_epochs(job, 1)
     workers(family)[1].kill()
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "was killed by signal 9" in err and "Traceback" not in err
-    assert all_gone(family)
+    deadline = time.monotonic() + 100
+    while not pipes.logged("WARNING"):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert pipes.logged("WARNING") == [
+        "restarted (attempt 2 of 3) after rank 1 was killed by signal 9"
+    ]
+    assert pipes.methods()[0] == "opened" and pipes.methods()[-1] == "closed"
+    assert pipes.methods().count("closed") == 1
+    assert not [path.name for path in temporary.glob("torchelastic*")]
 
 
 def test_a_reason_is_given_in_one_sentence(make_job, start: Start) -> None:  # type: ignore[no-untyped-def]
@@ -88,6 +117,17 @@ def test_a_reason_is_no_matter_of_restarts(make_job, start: Start, tmp_path: Pat
     _, err = start(job).communicate(timeout=200)
     assert "training failed: there is no such layer" in err
     assert asked.read_text(encoding="utf-8").splitlines() == ["asked"]
+
+
+@pytest.mark.parametrize("what", ["TypeError", "IndexError"])
+def test_an_error_in_a_factory_is_the_reason_with_its_line(make_job, what: str) -> None:  # type: ignore[no-untyped-def]
+    job = make_job(factory="tests.training.factories:mistaken", options={"raises": what})
+    path = Path(job.output).with_name("job.json")
+    path.write_text(json.dumps(job.to_dict()))
+    assert main(str(path)) == 1
+    assert Reason(Path(job.output), {}).is_final()
+    said = str(Reason(Path(job.output), {}).read())
+    assert "wrong index" in said and "factories.py" in said and "in mistaken" in said
 
 
 def test_a_disk_that_is_full_is_no_matter_of_restarts(make_job, start: Start) -> None:  # type: ignore[no-untyped-def]
@@ -133,7 +173,7 @@ def test_reports_to_dagster_pipes_what_was_left_out(make_job, start: Start, tmp_
     job = make_job(processes=2, on_damaged_shard="skip")
     (Path(job.shards) / "train/shard-00001.safetensors").write_bytes(b"")
     finish(start(job, **pipes.variables))
-    texts = pipes.logged()
-    assert sum(text.startswith("epoch ") for text in texts) == 3
+    texts = pipes.logged("WARNING")
+    assert sum(text.startswith("epoch ") for text in pipes.logged("INFO")) == 3
     # Found by one rank, left out by both, and said once.
     assert sum("with 201 of its 403 rows" in text for text in texts) == 1

@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pipeline_assets.evaluation.backtest import Backtest
-from pipeline_assets.evaluation.plot_style import MODEL_COLOR, color_of, new_figure, png_of
+from pipeline_assets.evaluation.plot_style import (
+    MODEL_COLOR,
+    color_of,
+    legend_below,
+    new_figure,
+    png_of,
+)
 from pipeline_assets.evaluation.report import html_environment
 
 if TYPE_CHECKING:
@@ -41,7 +47,7 @@ def _course(backtest: Backtest, metric: str) -> Figure:
     from matplotlib.dates import date2num
 
     title = backtest.titles[metric]
-    figure, axes = new_figure(f"{title} by training date", "", title, size=(7.0, 3.6))
+    figure, axes = new_figure(f"{title} by training date", "", title, size=(7.0, 4.0))
     days = [dt.date.fromisoformat(item.date) for item in backtest.dates]
     # The model last, so that it lies on top.
     for item in [*backtest.predictors[1:], backtest.predictors[0]]:
@@ -61,7 +67,5 @@ def _course(backtest: Backtest, metric: str) -> Figure:
         )
     shown = days[:: max(1, len(days) // 8)]
     axes.set_xticks(date2num(shown), [f"{day:%b} {day.day}" for day in shown])
-    axes.legend(
-        loc="best", frameon=False, fontsize=8.5, title="Mean and deviation", title_fontsize=8.5
-    )
+    legend_below(figure, "Mean and deviation")
     return figure

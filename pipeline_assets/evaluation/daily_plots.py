@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
-from pipeline_assets.evaluation.plot_style import new_figure, styles
+from pipeline_assets.evaluation.plot_style import legend_below, new_figure, styles
 from pipeline_assets.evaluation.result import Evaluation
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def daily_plots(evaluation: Evaluation) -> dict[str, Figure]:
 def _daily(evaluation: Evaluation, metric: str, title: str) -> Figure:
     from matplotlib.dates import date2num
 
-    figure, axes = new_figure(f"{title} by day", "", title, size=(7.0, 3.6))
+    figure, axes = new_figure(f"{title} by day", "", title, size=(7.0, 4.0))
     for predictor, color, width in styles(evaluation):
         values = predictor.daily.get(metric, {})
         points = [
@@ -45,5 +45,5 @@ def _daily(evaluation: Evaluation, metric: str, title: str) -> Figure:
     days = sorted({dt.date.fromisoformat(day) for day in evaluation.model.daily[metric]})
     shown = days[:: max(1, len(days) // 8)]
     axes.set_xticks(date2num(shown), [f"{day:%b} {day.day}" for day in shown])
-    axes.legend(loc="best", frameon=False, fontsize=8.5)
+    legend_below(figure)
     return figure

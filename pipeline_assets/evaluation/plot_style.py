@@ -42,6 +42,18 @@ def new_figure(
     return figure, axes
 
 
+def legend_below(figure: Figure, title: str | None = None) -> None:
+    """A legend below the axes, where it covers no line."""
+    figure.legend(
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=8.5,
+        title=title,
+        title_fontsize=8.5,
+    )
+
+
 def styles(evaluation: Evaluation) -> Sequence[tuple[Predictor, str, float]]:
     """Predictor, colour, line width; the model last, so that it lies on top."""
     styled = [(item, color_of(item.name), 1.5) for item in evaluation.baselines]

@@ -78,9 +78,10 @@ def worst_slice(groups: Sequence[SliceGroup], metric: str) -> SliceGroup | None:
 def numeric_groups(values: NDArray[np.float32], bins: list[float] | None) -> Iterator[Group]:
     """Each group that has rows. Without bins, quartiles of the values.
 
-    A value that equals an edge belongs to the group above it.
+    A value that equals an edge belongs to the group above it. Groups of a flag are named 0 and 1, not by edges.
     """
     present = ~np.isnan(values)
+    is_flag = bool(np.isin(values[present], (0, 1)).all())
     if bins is None:
         bins = (
             np.unique(np.quantile(values[present], [0.25, 0.5, 0.75])).tolist()
@@ -94,7 +95,11 @@ def numeric_groups(values: NDArray[np.float32], bins: list[float] | None) -> Ite
     for number in range(len(edges) + 1):
         mask = present & (groups == number)
         if mask.any():
-            yield Group(_range(inner, number), mask, True)
+            low, high = values[mask].min(), values[mask].max()
+            if is_flag and low == high:
+                yield Group(f"{low:g}", mask, False)
+            else:
+                yield Group(_range(inner, number), mask, True)
     if not present.all():
         yield Group("missing", ~present, True)
 

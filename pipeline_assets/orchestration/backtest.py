@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from pipeline_assets.orchestration.assets import stage_asset
-from pipeline_assets.orchestration.metadata import markdown_table, picture
+from pipeline_assets.orchestration.metadata import fixed, markdown_table, picture
 from pipeline_assets.orchestration.resources import Platform
 from pipeline_assets.orchestration.stage import StageRun, stage_run
 from pipeline_assets.orchestration.training_sets import published_dates
@@ -131,7 +131,7 @@ def dates_table(found: "Backtest") -> str:
                 item.date,
                 item.test_rows,
                 "passed" if item.passed else "failed",
-                *(model.metrics[metric].values[at] for metric in found.titles),
+                *(fixed(model.metrics[metric].values[at]) for metric in found.titles),
             )
             for at, item in enumerate(found.dates)
         ],

@@ -13,7 +13,7 @@ import dagster as dg
 from pipeline_assets.orchestration.assets import code_version, stage_asset
 from pipeline_assets.orchestration.columns_along import columns_along
 from pipeline_assets.orchestration.failures import require_gate
-from pipeline_assets.orchestration.metadata import markdown_table, picture
+from pipeline_assets.orchestration.metadata import fixed, markdown_table, picture
 from pipeline_assets.orchestration.model_run import model_run
 from pipeline_assets.orchestration.stage import StageRun
 from pipeline_assets.orchestration.tracking import tracking_key
@@ -150,7 +150,7 @@ def build_evaluation_report(use_case: UseCase) -> dg.AssetsDefinition:
                         markdown_table(
                             ["predictor", *names],
                             [
-                                (item.title, *(item.metrics[name].value for name in names))
+                                (item.title, *(fixed(item.metrics[name].value) for name in names))
                                 for item in predictors
                             ],
                         )

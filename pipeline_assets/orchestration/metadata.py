@@ -91,6 +91,24 @@ def _cell(value: Any) -> str:
     return text if len(text) <= PREVIEW_CHARACTERS else text[: PREVIEW_CHARACTERS - 1] + "…"
 
 
+def shortened(value: Any) -> Any:
+    """A float with six significant digits, anything else as it is.
+
+    >>> shortened(0.8726815432109877)
+    0.872682
+    """
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def fixed(value: float | None) -> str | None:
+    """A figure of a column with four digits, as the HTML reports have them.
+
+    >>> fixed(0.69)
+    '0.6900'
+    """
+    return None if value is None else f"{value:,.4f}"
+
+
 def preview(version: Version, folder: str = "rows") -> dg.MarkdownMetadataValue:
     """The first rows of a published Parquet dataset, read from its first file only."""
     import pyarrow.parquet

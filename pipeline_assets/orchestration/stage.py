@@ -16,7 +16,12 @@ import dagster as dg
 from pipeline_assets.lake import FileEntry, LakeError, StagedVersion, Version
 from pipeline_assets.orchestration.check_results import recorded_checks
 from pipeline_assets.orchestration.failures import GateError, raise_for_dagster
-from pipeline_assets.orchestration.metadata import column_schema, profile_metadata
+from pipeline_assets.orchestration.metadata import (
+    column_schema,
+    markdown_table,
+    profile_metadata,
+    shortened,
+)
 from pipeline_assets.orchestration.resources import Platform
 from pipeline_assets.profiling import ProfileInProgress, profile
 from pipeline_assets.spec import UseCase
@@ -237,9 +242,11 @@ class StageRun:
                     else {}
                 ),
                 "bytes": sum(file.bytes for file in manifest.files),
-                "inputs": dict(manifest.upstream),
+                "inputs": dg.MetadataValue.md(
+                    markdown_table(["asset", "version"], sorted(manifest.upstream.items()))
+                ),
                 **profile_metadata(manifest.metadata["profile"]),
-                **(metadata or {}),
+                **{name: shortened(value) for name, value in (metadata or {}).items()},
             },
             data_version=dg.DataVersion(version.data_version),
         )

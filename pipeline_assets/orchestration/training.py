@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +126,7 @@ def build_trained_model(use_case: UseCase) -> dg.AssetsDefinition:
                     "best_epoch": history["best_epoch"],
                     f"validation_{job.training.monitor}": history["best_score"],
                     "mlflow_run_id": tracking.run_id,
-                    "history": dg.MetadataValue.md(
-                        markdown_table(list(epochs[0]), [list(row.values()) for row in epochs])
-                    ),
+                    "history": dg.MetadataValue.md(_table(epochs)),
                     "curves": picture(training_curves(epochs), "training curves"),
                     **_irregularities(history),
                     **(profile_tables(traced, version) if traced else {}),
@@ -205,6 +203,12 @@ def launch(context: dg.AssetExecutionContext, job: TrainingJob, path: Path) -> N
             f"the launcher of the training ended without a message ({error}; -9 is that it was killed, as the "
             f"kernel does when memory runs out). {where_it_goes_on(job.checkpoints)}"
         ) from None
+
+
+def _table(epochs: Sequence[Mapping[str, Any]]) -> str:
+    """The history, with a mark in the row whose weights the model has."""
+    rows = [{**epoch, "best": "best" if epoch["best"] else ""} for epoch in epochs]
+    return markdown_table(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def _irregularities(history: Mapping[str, Any]) -> dict[str, Any]:

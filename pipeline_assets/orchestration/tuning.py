@@ -29,7 +29,7 @@ from pipeline_assets.orchestration.training_sets import (
 from pipeline_assets.orchestration.trial_runs import TrialRuns
 from pipeline_assets.shards.index import load_index
 from pipeline_assets.spec import Tuning, UseCase
-from pipeline_assets.training.config import Monitor, TrainingJob
+from pipeline_assets.training.config import Monitor, TrainingConfig, TrainingJob
 from pipeline_assets.tuning.journal import Journal
 from pipeline_assets.tuning.trials import Trial, best_trial, ranked
 
@@ -74,6 +74,9 @@ def build_tuning_study(use_case: UseCase, tuning: Tuning) -> dg.AssetsDefinition
                 job, study = _job(run, tuning, folder, place)
                 # Until what it found is published.
                 journal = stack.enter_context(Journal(study))
+                if journal.published >= tuning.trials:
+                    # It was complete: whoever executes it again wants another one.
+                    journal.start_anew()
                 with TrialRuns(tracking, journal.id, monitor, context.log) as runs:
                     trials = _trials(run, tuning, job, journal, runs)
             best = best_trial(trials, monitor)
@@ -108,8 +111,9 @@ def build_tuning_study(use_case: UseCase, tuning: Tuning) -> dg.AssetsDefinition
                 metadata={"best": best.to_dict(), "mlflow_run_id": tracking.run_id},
             )
             version = run.publish(staged)
-            # What is done anew after this is a new study; one that time has cut off continues.
-            remove_superseded(study, keep=len(trials) < tuning.trials)
+            # It continues if `trials` is raised, or time has cut it off.
+            journal.publish()
+            remove_superseded(study, keep=True)
             return run.result(
                 version,
                 {
@@ -121,7 +125,7 @@ def build_tuning_study(use_case: UseCase, tuning: Tuning) -> dg.AssetsDefinition
                     f"validation_{monitor}": score,
                     "best_settings": dg.MetadataValue.json(dict(best.settings)),
                     "mlflow_run_id": tracking.run_id,
-                    "trials_table": dg.MetadataValue.md(_table(trials, tuning, monitor)),
+                    "trials_table": dg.MetadataValue.md(_table(trials, tuning, job.training)),
                     **{name: picture(png, name) for name, png in plots.items()},
                 },
             )
@@ -170,23 +174,31 @@ def _trials(
 ) -> list[Trial]:
     from pipeline_assets.tuning.study import run_study
 
-    monitor = job.training.monitor
+    monitor, most = job.training.monitor, job.training.max_epochs
     seen: list[Trial] = []
+    kept = {trial.number for trial in journal.finished}
+    if journal.begun:
+        run.tell(
+            f"trials kept from executions before: {len(kept)} of {tuning.trials}; "
+            f"interrupted ones that begin again: {len(journal.interrupted)}"
+        )
 
     def listen(trial: Trial) -> None:
         runs.add(trial)
         if not trial.is_over:
             return
         seen.append(trial)
+        if trial.number in kept:
+            return
         best = best_trial(seen, monitor)
         score, reached = trial.score(monitor), None if best is None else best.score(monitor)
         run.tell(
-            f"trial {trial.number} {trial.outcome} after {trial.epochs} epochs: "
-            + (trial.message or f"{monitor} {score:.5f}")
+            f"trial {trial.number}: {trial.ending(monitor, most)}"
+            + (f"; {monitor} {score:.5f}" if score is not None else "")
             + (f"; best {reached:.5f}, {len(seen)}/{tuning.trials} done" if reached else "")
         )
 
-    return run_study(
+    trials = run_study(
         job,
         tuning,
         seed=run.use_case.seed,
@@ -194,6 +206,12 @@ def _trials(
         listener=listen,
         ray_address=run.platform.environment.tuning.ray_address,
     )
+    if len(trials) < tuning.trials:
+        run.tell(
+            f"tuning.time_limit is over: {len(trials)} of {tuning.trials} trials are done, the next "
+            "execution continues"
+        )
+    return trials
 
 
 def _plain(trial: Trial) -> dict[str, Any]:
@@ -204,16 +222,17 @@ def _plain(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _table(trials: list[Trial], tuning: Tuning, monitor: Monitor) -> str:
+def _table(trials: list[Trial], tuning: Tuning, training: TrainingConfig) -> str:
     """All trials, the best first."""
+    monitor = training.monitor
     return markdown_table(
-        ["trial", monitor, "epochs", "outcome", "seconds", *tuning.space],
+        ["trial", monitor, "epochs", "ended", "seconds", *tuning.space],
         [
             (
                 trial.number,
                 trial.score(monitor),
                 trial.epochs,
-                trial.message or trial.outcome,
+                trial.ending(monitor, training.max_epochs),
                 round(trial.seconds, 1),
                 *(trial.settings[name] for name in tuning.space),
             )

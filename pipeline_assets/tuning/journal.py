@@ -67,6 +67,8 @@ class Journal:
         """Number to settings of all trials that began."""
         self.id = ""
         """Of this journal: a study that is done anew has the same folder and another journal."""
+        self.published = 0
+        """Trials that were over when the study was published last; 0 where it was not."""
         whole = 0
         content = self._path.read_bytes() if self._path.exists() else b""
         for number, line in enumerate(content.split(b"\n")[:-1], start=1):
@@ -110,6 +112,16 @@ class Journal:
         """Note that a trial is over."""
         self._append({"ended": trial.to_dict()})
 
+    def publish(self) -> None:
+        """Note that what is over has been published."""
+        self._append({"published": len(self.finished)})
+
+    def start_anew(self) -> None:
+        """Forget all trials."""
+        self._path.unlink()
+        self._read()
+        self._append({"journal": secrets.token_hex(8)})
+
     def _append(self, entry: dict[str, Any]) -> None:
         with self._path.open("ab") as file:
             file.write((json.dumps(entry, sort_keys=True) + "\n").encode())
@@ -120,6 +132,8 @@ class Journal:
     def _take(self, entry: Mapping[str, Any]) -> None:
         if "journal" in entry:
             self.id = entry["journal"]
+        elif "published" in entry:
+            self.published = entry["published"]
         elif "begun" in entry:
             self.begun[entry["begun"]] = dict(entry["settings"])
         else:

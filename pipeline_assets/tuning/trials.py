@@ -63,6 +63,22 @@ class Trial:
         epoch = self.best_epoch(monitor)
         return None if epoch is None else self.scores[epoch - 1]
 
+    def ending(self, monitor: Monitor, max_epochs: int) -> str:
+        """Why it ended, for people.
+
+        Args:
+            monitor: name of the score.
+            max_epochs: of a training.
+        """
+        if self.outcome == "stopped":
+            return f"stopped by halving after epoch {self.epochs}"
+        if self.outcome == "completed":
+            if self.epochs >= max_epochs:
+                return f"all {self.epochs} epochs"
+            waited = self.epochs - (self.best_epoch(monitor) or 0)
+            return f"{self.epochs} epochs, no better for {waited}"
+        return f"{self.outcome}: {self.message}" if self.message else self.outcome
+
 
 def ranked(trials: Iterable[Trial], monitor: Monitor) -> list[Trial]:
     """By score, the best first and the earlier of equal ones; last of all those that failed or have no score.

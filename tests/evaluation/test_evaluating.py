@@ -236,6 +236,10 @@ def test_categories_are_named_as_such_whatever_they_begin_with():
 
 def test_ages_on_an_edge_belong_above_it_and_missing_is_a_group():
     values = np.array([29.9, 30, 44, 45, np.nan], dtype=np.float32)
+    flags = numeric_groups(np.array([0, 1, 1, np.nan], np.float32), [0.5])
+    assert [(name, mask.sum(), in_words) for name, mask, in_words in flags] == [
+        ("0", 1, False), ("1", 2, False), ("missing", 1, True),
+    ]  # fmt: skip
     groups = {name: mask.tolist() for name, mask, _ in numeric_groups(values, [30, 45])}
     assert groups == {
         "below 30": [True, False, False, False, False],

@@ -1,5 +1,6 @@
 """tuning_study on a small use case: trials in MLflow, what is published, and a model made of the best."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from functools import partial
@@ -19,6 +20,7 @@ from pipeline_assets.orchestration.definitions import use_case_definitions
 from pipeline_assets.orchestration.tracking import Tracking
 from pipeline_assets.orchestration.trial_runs import TrialRuns
 from pipeline_assets.registry import RegistryError, prepare_store
+from pipeline_assets.tuning.journal import Journal
 from pipeline_assets.tuning.trials import Trial
 from tests.orchestration import timed_use_case
 from tests.orchestration.conftest import Project, failure_text
@@ -84,17 +86,19 @@ def test_the_study_shows_its_trials_and_publishes_the_best(
     assert best["settings"] == trials[best["trial"] - 1]["settings"]
     shown = metadata_of(result, "tuning_study")
     assert shown["trials"] == 4 and shown["best_trial"] == best["trial"]
-    assert shown["validation_roc_auc"] == best["score"]
+    assert shown["validation_roc_auc"] == pytest.approx(best["score"], rel=1e-5)
     assert shown["trials_table"].count("\n") == 1 + 4
     assert "data:image/png;base64," in shown["parallel_coordinates"]
     assert "data:image/png;base64," in shown["importance"]
     assert sorted(file.path for file in version.files("plots/")) == [
         "plots/importance.png", "plots/parallel_coordinates.png",
     ]  # fmt: skip
-    # A study that is complete is not continued: the next execution is a new one. Nor is one of other settings,
-    # unless it is of another training date.
+    # Interrupted ones of other settings are removed, but those of another training date.
     left = (project.home / "data" / "tuning" / "tiny").rglob("lock")
-    assert [path.parts[-3] for path in left] == ["2018-04-01"]
+    assert sorted(path.parts[-3] for path in left) == ["2018-04-01", "all"]
+    assert not (project.home / "data" / "tuning" / "tiny" / "all" / "0123456789abcdef").exists()
+    ended = [line.split("|")[4].strip() for line in shown["trials_table"].splitlines()[2:]]
+    assert all(re.fullmatch(r"all 3 epochs|stopped by halving after epoch [12]", e) for e in ended)
 
 
 @pytest.mark.heavy
@@ -187,6 +191,26 @@ def test_settings_of_a_study_of_something_else_are_refused(
     assert not result.success
     assert sentence in failure_text(result)
     assert "materialise tuning_study again" in failure_text(result)
+
+
+@pytest.mark.heavy
+def test_a_published_study_continues_when_trials_are_raised(
+    studied: tuple[Project, dg.ExecuteInProcessResult], capfd: pytest.CaptureFixture[str]
+) -> None:
+    project, _ = studied
+    before = project.current("tuning_study").read_json("trials.json")
+    project.edit(lambda attributes: attributes["tuning"].update(trials=5))
+    result = project.run("tuning")
+    assert result.success, failure_text(result)
+    trials = project.current("tuning_study").read_json("trials.json")
+    assert trials[:4] == before and [trial["number"] for trial in trials] == [1, 2, 3, 4, 5]
+    said = capfd.readouterr().err
+    assert "trials kept from executions before: 4 of 5" in said
+    assert re.findall(r"trial (\d): (?:all|stopped)", said) == ["5"]
+    # Complete, and executed once more, it is done anew.
+    [file] = (project.home / "data" / "tuning" / "tiny" / "all").rglob("trials.jsonl")
+    with Journal(file.parent) as journal:
+        assert journal.published == len(journal.finished) == 5
 
 
 def test_only_what_decides_the_search_makes_a_study_outdated(tmp_path: Path) -> None:

@@ -58,6 +58,33 @@ def test_a_journal_survives_a_crash_in_the_middle_of_a_line(tmp_path: Path) -> N
     assert all(json.loads(line) for line in file.read_text().splitlines())
 
 
+def test_a_journal_knows_what_was_published_and_can_be_started_anew(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.begin(1, {RATE: 0.1, HIDDEN: [8]})
+        journal.end(trial(1, 0.1))
+        assert journal.published == 0
+        journal.publish()
+    with Journal(tmp_path) as again:
+        assert again.published == 1 and again.finished == [trial(1, 0.1)]
+        again.start_anew()
+        assert (again.published, again.finished, again.begun) == (0, [], {})
+        assert again.id and again.id != journal.id
+    assert read(tmp_path).id == again.id
+
+
+@pytest.mark.parametrize(
+    ("facts", "ending"),
+    [
+        ({"outcome": "stopped"}, "stopped by halving after epoch 3"),
+        ({"scores": (0.6, 0.8, 0.7, 0.7)}, "4 epochs, no better for 2"),
+        ({"scores": (0.6,) * 25}, "all 25 epochs"),
+        ({"outcome": "failed", "message": "loss is NaN"}, "failed: loss is NaN"),
+    ],
+)
+def test_a_trial_tells_why_it_ended(facts: dict[str, Any], ending: str) -> None:
+    assert trial(1, **facts).ending("roc_auc", 25) == ending
+
+
 @pytest.mark.parametrize("damage", [b'{"ended": {"num', b"\0\0\0", b'{"ended": {}}', b"[]", b""])
 def test_a_damaged_line_of_a_journal_is_named(tmp_path: Path, damage: bytes) -> None:
     with Journal(tmp_path) as journal:

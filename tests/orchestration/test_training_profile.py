@@ -41,6 +41,11 @@ def test_profile_and_sweep(
         assert percents == sorted(percents, reverse=True) and sum(percents) == pytest.approx(100, 1)
         assert "data:image/png" in str(metadata["training_shares_plot"].value)
         assert metadata["traces_open_in"].value == "https://ui.perfetto.dev"
+        # The column, and a mark in one row.
+        assert str(metadata["history"].value).count("best") == 2
+        assert "| tensor_shards | " in str(metadata["inputs"].value)
+        score = version.read_json("history.json")["best_score"]
+        assert metadata["validation_roc_auc"].value == float(f"{score:.6g}")
         assert len(str(metadata["step_times"].value).splitlines()) == 2 + len(found["epochs"])
         assert "straggler" not in metadata
         with version.open("trace-rank-0.json.gz") as file:

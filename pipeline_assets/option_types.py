@@ -20,9 +20,10 @@ class Bounds:
     below: float | None = None
 
     def hold(self, value: float) -> bool:
-        """Whether a number is within them."""
+        """Whether a number is finite and within them."""
         return (
-            (self.at_least is None or value >= self.at_least)
+            math.isfinite(value)
+            and (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
             and (self.at_most is None or value <= self.at_most)
             and (self.below is None or value < self.below)
@@ -53,7 +54,7 @@ Counts = Annotated[tuple[Count, ...], Bounds(at_least=1)]
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value from JSON or YAML is of a type and within its bounds; numbers are finite.
+    """Whether a value from JSON or YAML is of a type and within its bounds.
 
     Args:
         value: a list stands for a tuple.
@@ -76,7 +77,7 @@ def fits(value: Any, hint: Any) -> bool:
         return any(fits(value, one) for one in arguments)
     if hint in (int, float):
         is_number = isinstance(value, int if hint is int else int | float)
-        return is_number and not isinstance(value, bool) and math.isfinite(value)
+        return is_number and not isinstance(value, bool)
     if hint in (None, type(None)):
         return value is None
     return isinstance(value, hint) if hint in (bool, str) else True

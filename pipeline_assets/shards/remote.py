@@ -7,8 +7,10 @@ imported when the first remote file is read.
 import errno
 import logging
 import random
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +26,8 @@ PATIENCE_SECONDS = 6.0
 """Time from the first failure for which a read is tried again where the reason may pass."""
 FIRST_PAUSE_SECONDS = 0.2
 """Pause after the first failure; each next one is twice as long, all are varied by half."""
+SLOW_SECONDS = 10.0
+"""Time without an answer after which the log says so."""
 _LONGEST_PAUSE_SECONDS = 15.0
 _WORTH_SAYING_SECONDS = 2.0
 _SIGN_SECONDS = 1.0
@@ -102,9 +106,10 @@ class RemoteFolder:
 
             return url_to_fs(self.uri, **self.storage_options)[0]
         except ImportError as error:
+            is_s3 = self.uri.startswith(("s3://", "s3a://"))
             raise ShardError(
-                f"shards at {self.uri} need a package that is not installed ({error}): install "
-                "pipeline_assets with the extra s3, or fsspec with the file system of that URI"
+                f"shards at {self.uri} need a package that is not installed on this machine: "
+                + ("install pipeline_assets with the extra s3" if is_s3 else str(error))
             ) from None
         except ValueError as error:
             raise ShardError(f"there is no file system for shards at {self.uri}: {error}") from None
@@ -118,7 +123,8 @@ def _persistently(
     while True:
         attempt += 1
         try:
-            return read()
+            with _noticed(path):
+                return read()
         except ShardError:
             raise
         except Exception as error:
@@ -141,6 +147,22 @@ def _persistently(
             )
         _wait(waits, on_wait)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+@contextmanager
+def _noticed(path: str) -> Iterator[None]:
+    """Say so where a store takes long to answer: its client may be trying again by itself."""
+    said = threading.Timer(
+        SLOW_SECONDS,
+        _logger.warning,
+        ("no answer for %g seconds to %s; waiting", SLOW_SECONDS, without_credentials(path)),
+    )
+    said.daemon = True
+    said.start()
+    try:
+        yield
+    finally:
+        said.cancel()
 
 
 def _wait(seconds: float, on_wait: Callable[[], None]) -> None:

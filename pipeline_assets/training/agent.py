@@ -124,7 +124,8 @@ def _without_rendezvous(config: "LaunchConfig", error: "RendezvousError", had_me
     from torch.distributed.elastic.rendezvous.api import RendezvousTimeoutError
 
     nodes, endpoint = config.nnodes, config.rdzv_endpoint
-    within = f"at {endpoint} within {config.timeout_seconds:g} seconds ({error})"
+    reason = f" ({error})" if str(error) else ""
+    within = f"at {endpoint} within {config.timeout_seconds:g} seconds{reason}"
     if not had_met:
         return (
             f"{nodes} nodes did not meet {within}. Start the launcher with the same job on all of them; "
@@ -136,7 +137,7 @@ def _without_rendezvous(config: "LaunchConfig", error: "RendezvousError", had_me
             f"after a rank or a node had failed, {nodes} nodes did not meet again {within}. {again}"
         )
     return (
-        f"the rendezvous at {endpoint} was lost during the training ({error}): another node has ended it, "
+        f"the rendezvous at {endpoint} was lost during the training{reason}: another node has ended it, "
         f"and may say why, or the node of the endpoint is gone or cannot be reached. {again}"
     )
 

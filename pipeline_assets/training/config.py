@@ -7,7 +7,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pipeline_assets.option_types import Bounds, Count, NotNegative, Positive, Share
+from pipeline_assets.training.job_checking import job_problems
 
 Task = Literal["binary", "multiclass", "multilabel", "regression"]
 Loss = Literal["auto", "binary_cross_entropy", "cross_entropy", "focal", "mse", "huber", "quantile"]
@@ -113,13 +116,13 @@ class ModelConfig:
     """Dotted path `module:function(ModelConfig) -> nn.Module`; what it builds is described in `models`."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the factory; it refuses those it does not know."""
-    max_vocabulary: int = 1000
+    max_vocabulary: Count = 1000
     """As in the spec; already applied in `preprocessor`."""
     task: Task = "binary"
     """What the label is: 0 or 1; a class index; 0 or 1 for each of several labels; a number."""
-    classes: int = 2
+    classes: Count = 2
     """Classes of a multi-class label, labels of a multi-label one; of no meaning otherwise."""
-    quantiles: tuple[float, ...] = ()
+    quantiles: tuple[Annotated[float, Bounds(above=0, below=1)], ...] = ()
     """Quantiles that a regression predicts, ascending, between 0 and 1; none: one value."""
     preprocessor: PreprocessorConfig = PreprocessorConfig()
 
@@ -146,33 +149,33 @@ class ModelConfig:
 class TrainingConfig:
     """How the model is trained; see `spec.training.TrainingSettings` for each field."""
 
-    max_epochs: int = 30
-    batch_size: int = 1024
+    max_epochs: Count = 30
+    batch_size: Count = 1024
     """Rows of a global batch, over all ranks."""
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-2
-    warmup_share: float = 0.05
-    gradient_clip: float = 1.0
-    positive_weight: float | Literal["balanced", "none"] = "none"
+    learning_rate: Positive = 2e-3
+    weight_decay: NotNegative = 1e-2
+    warmup_share: Share = 0.05
+    gradient_clip: Positive = 1.0
+    positive_weight: Positive | Literal["balanced", "none"] = "none"
     loss: Loss = "auto"
     loss_options: dict[str, float] = field(default_factory=dict)
-    patience: int = 5
+    patience: Count = 5
     """Epochs."""
     monitor: Monitor = "roc_auc"
-    checkpoint_epochs: int = 1
-    checkpoint_seconds: float = 300.0
+    checkpoint_epochs: Count = 1
+    checkpoint_seconds: NotNegative = 300.0
     on_not_finite: Literal["stop", "reload"] = "stop"
-    reload_rate_factor: float = 0.5
-    max_reloads: int = 3
+    reload_rate_factor: Annotated[float, Bounds(above=0, below=1)] = 0.5
+    max_reloads: Count = 3
     on_damaged_shard: Literal["fail", "skip"] = "fail"
     deterministic: bool = True
     precision: Precision = "float32"
     compile: bool = False
-    gradient_accumulation: int = 1
+    gradient_accumulation: Count = 1
     """Micro-batches of a global batch."""
     parallelism: Parallelism = "ddp"
     ddp_static_graph: bool = False
-    ddp_bucket_cap_mb: float | None = None
+    ddp_bucket_cap_mb: Positive | None = None
     """MiB; None leaves it to torch."""
     ddp_gradient_as_bucket_view: bool = True
     profile: bool = False
@@ -188,7 +191,7 @@ class LaunchConfig:
 
     launcher: Literal["local", "spark"] = "local"
     """torch.distributed.run on this machine, or TorchDistributor in the executors of a Spark cluster."""
-    processes: int | Literal["auto"] = "auto"
+    processes: Count | Literal["auto"] = "auto"
     """Ranks on this node; auto: one per GPU, else two. On executors: all ranks."""
     executor_gpus: bool = False
     """On executors: each rank has the GPUs of its task."""
@@ -197,9 +200,9 @@ class LaunchConfig:
     rdzv_endpoint: str | None = None
     """host:port of the rendezvous; None for one node."""
     rdzv_backend: str = "c10d"
-    max_restarts: int = 0
+    max_restarts: Annotated[int, Bounds(at_least=0)] = 0
     """Restarts of all ranks after one has failed, each from the last checkpoint."""
-    timeout_seconds: float = 600.0
+    timeout_seconds: Positive = 600.0
     """Time without progress of any rank of this node after which the training is ended, with stacks."""
 
 
@@ -223,26 +226,27 @@ class TrainingJob:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "TrainingJob":
-        """From JSON. Raises `TrainingError` for an unknown or missing key."""
-        try:
-            return cls(
-                **{
-                    **data,
-                    "model": ModelConfig.from_dict(data.get("model", {})),
-                    "training": TrainingConfig(**data.get("training", {})),
-                    "launch": LaunchConfig(**data.get("launch", {})),
-                }
-            )
-        except TypeError as error:
-            raise TrainingError(f"training job: {error}") from None
+        """From JSON. Raises `TrainingError` for unknown or missing keys and values that do not fit."""
+        problems = list(job_problems(data, cls))
+        if problems:
+            raise TrainingError("training job: " + "\n".join(problems))
+        return cls(
+            **{
+                **data,
+                "model": ModelConfig.from_dict(data.get("model", {})),
+                "training": TrainingConfig(**data.get("training", {})),
+                "launch": LaunchConfig(**data.get("launch", {})),
+            }
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> "TrainingJob":
         """Read a JSON file. Raises `TrainingError` where it is no training job."""
         try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, json.JSONDecodeError) as error:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise TrainingError(f"training job {path}: {error}") from None
+        return cls.from_dict(data)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe form."""

@@ -9,6 +9,7 @@ On several nodes one launcher runs on each, with the same job file; it returns w
 have ended. Global rank 0 alone writes checkpoints and model, to folders that all nodes share.
 """
 
+import argparse
 import os
 import signal
 import subprocess
@@ -127,18 +128,28 @@ def _family(pid: int) -> list[psutil.Process]:
 
 def main(arguments: list[str]) -> int:
     """The command."""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -m pipeline_assets.training.launch job.json\n")
-        return 2
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline_assets.training.launch",
+        description="Runs a training job to its end, from its last checkpoint where there is one.",
+        epilog="Exit status: 0, 1 where the training failed, 128 + the signal that ended it.",
+    )
+    parser.add_argument(
+        "job", help="JSON file of a TrainingJob, see pipeline_assets.training.config"
+    )
+    job = parser.parse_args(arguments).job
     if PARENT_PID in os.environ:
         die_with_parent(signal.SIGTERM, parent=int(os.environ[PARENT_PID]))
+    by_hand = PIPES_CONTEXT not in os.environ
     with pipes_held_open():
         try:
-            return launch(arguments[0])
+            status = launch(job)
         except TrainingError as error:
-            if PIPES_CONTEXT not in os.environ:  # Dagster shows it as the failure of the step
+            if by_hand:  # Dagster shows it as the failure of the step
                 sys.stderr.write(f"training failed: {error}\n")
             return 1
+    if status == 0 and by_hand:  # Dagster publishes the model elsewhere
+        sys.stdout.write(f"the model is in {Path(TrainingJob.load(job).output).absolute()}\n")
+    return status
 
 
 if __name__ == "__main__":

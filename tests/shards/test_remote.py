@@ -248,6 +248,26 @@ def test_a_missing_package_is_named() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "install pipeline_assets with the extra s3" in done.stderr
+    code = code.replace("s3fs", "gcsfs").replace("s3:", "gs:")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    last = done.stderr.splitlines()[-1]
+    assert "shards at gs://bucket/x need a package that is not installed on this machine" in last
+    assert "gcsfs" in last and "s3" not in last
+
+
+def test_who_waits_long_for_an_answer_is_told(
+    make_shards: MakeShards,
+    s3: S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    uri = upload(s3, make_shards(50))
+    load_index(uri)
+    assert "waiting" not in caplog.text
+    monkeypatch.setattr(remote, "SLOW_SECONDS", 0.2)
+    s3.before = lambda request: time.sleep(0.6)
+    load_index(uri)
+    assert f"no answer for 0.2 seconds to {uri}/index.json; waiting" in caplog.text
 
 
 def test_shards_are_downloaded_in_the_order_in_which_they_are_needed(

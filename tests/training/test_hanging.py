@@ -76,5 +76,5 @@ def test_a_node_that_does_not_come(make_job, start: Start) -> None:  # type: ign
     process = start(impatient(make_job(processes=1), nnodes="2", rdzv_endpoint=endpoint))
     _, err = process.communicate(timeout=100)
     assert process.returncode == 1
-    assert f"training failed: 2 nodes did not meet at {endpoint} within 4 seconds" in err
+    assert f"training failed: 2 nodes did not meet at {endpoint} within 4 seconds. Start the" in err
     assert "Traceback" not in err

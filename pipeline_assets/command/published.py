@@ -81,6 +81,9 @@ def published(use_case: UseCase, environment: Environment, lake: Lake) -> dict[s
         "evaluation": _evaluation(newest),
         "backtest": _backtest(newest.get(BACKTEST)),
         "model": _json(newest.get("model_version"), "model_version.json"),
+        "model_folder": without_credentials(newest["trained_model"].uri)
+        if "trained_model" in newest
+        else None,
         "report": without_credentials(newest["evaluation_report"].path("report.html"))
         if "evaluation_report" in newest
         else None,

@@ -277,6 +277,8 @@ def _model(found: Mapping[str, Any]) -> Iterator[str]:
     if model:
         yield f"Model:  {model['name']} version {model['version']}, alias {model['alias']} ({model['model_uri']})"
         yield f"        MLflow run {model['mlflow_run_id']} at {model['tracking_uri']}"
+    if found["model_folder"]:
+        yield f"Folder: {place(found['model_folder'])}"
     if found["report"]:
         yield f"Report: {place(found['report'])}"
     yield f"Lake:   {place(found['lake'])}"

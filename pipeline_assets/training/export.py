@@ -33,11 +33,13 @@ def export_model(folder: str | Path) -> ExportedProgram:
     categorical = torch.zeros(_EXAMPLE_ROWS, len(preprocessor.categorical), dtype=torch.int64)
     rows = Dim("rows", min=1)
     try:
-        exported = torch.export.export(
-            model,
-            (numeric, categorical),
-            dynamic_shapes={"numeric": {0: rows}, "categorical": {0: rows}},
-        )
+        # Its outputs would take along the way back to the weights.
+        with torch.no_grad():
+            exported = torch.export.export(
+                model.requires_grad_(False),
+                (numeric, categorical),
+                dynamic_shapes={"numeric": {0: rows}, "categorical": {0: rows}},
+            )
     except Exception as error:
         raise TrainingError(f"the model in {folder} cannot be exported: {error}") from error
     # Torch's format has them as a pickle, of None this way.
@@ -50,13 +52,25 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 2 or not arguments[1].endswith(".pt2"):
         sys.stderr.write("usage: python -m pipeline_assets.training.export MODEL_FOLDER OUT.pt2\n")
         return 2
+    folder, out = map(Path, arguments)
     content = io.BytesIO()
     try:
-        torch.export.save(export_model(arguments[0]), content)
-        write_atomically(Path(arguments[1]), content.getvalue())
-    except (TrainingError, OSError) as error:
+        torch.export.save(export_model(folder), content)
+        write_atomically(out, content.getvalue())
+    except TrainingError as error:
         sys.stderr.write(f"export failed: {error}\n")
         return 1
+    except OSError as error:
+        sys.stderr.write(f"export failed: {out} cannot be written: {error.strerror}\n")
+        return 1
+    known = load_model(folder).config.preprocessor
+    sys.stdout.write(
+        f"{out.absolute()} takes, of n rows,\n"
+        f"  numeric      float32 [n, {len(known.numeric)}], unscaled, NaN where missing: "
+        f"{', '.join(feature.name for feature in known.numeric) or 'none'}\n"
+        f"  categorical  int64 [n, {len(known.categorical)}], pipeline_assets.shards.hash_categories of texts, 0 "
+        f"where missing: {', '.join(feature.name for feature in known.categorical) or 'none'}\n"
+    )
     return 0
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.__main__ import main
+from pipeline_assets.command.table import place
 from pipeline_assets.lake import Lake
 
 
@@ -50,6 +51,7 @@ def test_text_names_versions_rules_metrics_and_places(
     assert "best possible ROC AUC" in text
     assert "0.9100" in text
     assert "models:/shop/3" in text
+    assert f"Folder: {place(full_lake.dataset('shop', 'trained_model').require().uri)}" in text
     assert "worst slice: country NZ" in text
     assert "file://" not in text
 

@@ -78,6 +78,16 @@ def test_the_command_writes_a_file_without_rows(
     assert str(tmp_path) not in "".join(zipfile.ZipFile(out).namelist())
     graph = torch.export.load(out).module()
     torch.testing.assert_close(graph(*rows(7)), load_model(folder)(*rows(7)))
+    assert not graph(*rows(7)).requires_grad
+    said = capsys.readouterr().out
+    assert "float32 [n, 4], unscaled, NaN where missing: signal, gaps, constant, empty" in said
+    assert (
+        "int64 [n, 1], pipeline_assets.shards.hash_categories of texts, 0 where missing: city"
+        in said
+    )
+    assert main([str(folder), str(tmp_path / "away/model.pt2")]) == 1
+    error = capsys.readouterr().err
+    assert error.endswith("away/model.pt2 cannot be written: No such file or directory\n")
     assert main([str(tmp_path / "nowhere"), str(out)]) == 1
     assert "export failed: no usable model in" in capsys.readouterr().err
     assert main([str(folder)]) == 2

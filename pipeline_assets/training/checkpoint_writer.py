@@ -13,8 +13,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from pipeline_assets.training.checkpoint import TrainingState, write_checkpoint
+from pipeline_assets.training.collectives import sum_over_ranks
 from pipeline_assets.training.config import TrainingError
-from pipeline_assets.training.parallelize import Ranks, sum_over_ranks
+from pipeline_assets.training.parallelize import Ranks
 
 MOST_SHARE = 0.025
 """Most that checkpoints take of the time: of the training thread and, where it computes on processors, of

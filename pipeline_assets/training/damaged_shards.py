@@ -15,10 +15,11 @@ from pipeline_assets.shards.errors import DamagedShard
 from pipeline_assets.shards.index import Shard, ShardIndex, load_index
 from pipeline_assets.shards.reader import verify_shard
 from pipeline_assets.shards.verified import VerifiedFiles
+from pipeline_assets.training.collectives import sum_over_ranks
 from pipeline_assets.training.config import TrainingError, TrainingJob
 from pipeline_assets.training.files import json_bytes, write_atomically
 from pipeline_assets.training.heartbeat import Heartbeat
-from pipeline_assets.training.parallelize import Ranks, sum_over_ranks
+from pipeline_assets.training.parallelize import Ranks
 from pipeline_assets.training.processes import available_cores
 
 SPLITS = ("train", "validation")

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from pipeline_assets.training.checkpoint import TrainingState
-from pipeline_assets.training.parallelize import Ranks, gather_rows, sum_over_ranks
+from pipeline_assets.training.collectives import gather_rows, sum_over_ranks
+from pipeline_assets.training.parallelize import Ranks
 
 
 class EpochSums:

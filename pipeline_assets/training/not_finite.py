@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pipeline_assets.training.collectives import gather_rows, sum_over_ranks
 from pipeline_assets.training.device_batches import DeviceBatch
-from pipeline_assets.training.parallelize import Ranks, gather_rows, sum_over_ranks
+from pipeline_assets.training.parallelize import Ranks
 
 _ROWS = 5
 

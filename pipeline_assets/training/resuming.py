@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from pipeline_assets.training.checkpoint import TrainingState, begin_with, remove_leftovers
 from pipeline_assets.training.checkpoint_reader import load_checkpoint, restore
+from pipeline_assets.training.collectives import gather_rows, wait_for_all
 from pipeline_assets.training.config import TrainingConfig, TrainingError
 from pipeline_assets.training.heartbeat import Heartbeat
 from pipeline_assets.training.not_finite import NotFinite
-from pipeline_assets.training.parallelize import Ranks, gather_rows, wait_for_all
+from pipeline_assets.training.parallelize import Ranks
 from pipeline_assets.training.progress import Progress
 
 

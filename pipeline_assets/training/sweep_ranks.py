@@ -18,20 +18,14 @@ import torch
 
 from pipeline_assets.shards.index import ShardError
 from pipeline_assets.shards.reader import Batch, ShardReader
+from pipeline_assets.training.collectives import gather_rows, most_of_ranks, wait_for_all
 from pipeline_assets.training.config import Precision, TrainingError, TrainingJob
 from pipeline_assets.training.determinism import set_deterministic
 from pipeline_assets.training.device_batches import device_batches
 from pipeline_assets.training.losses import RowLosses
 from pipeline_assets.training.model import BATCH_ROWS, build_network
 from pipeline_assets.training.not_finite import NotFinite
-from pipeline_assets.training.parallelize import (
-    Ranks,
-    gather_rows,
-    join_ranks,
-    most_of_ranks,
-    on_device,
-    wait_for_all,
-)
+from pipeline_assets.training.parallelize import Ranks, join_ranks, on_device
 from pipeline_assets.training.precision import set_precision
 from pipeline_assets.training.preconditions import (
     check_network,

@@ -14,6 +14,7 @@ from pipeline_assets.training.artefact import save_artefact
 from pipeline_assets.training.checkpoint import COPIES, TrainingState, snapshot
 from pipeline_assets.training.checkpoint_lock import CheckpointLock
 from pipeline_assets.training.checkpoint_writer import Cadence, CheckpointWriter
+from pipeline_assets.training.collectives import wait_for_all
 from pipeline_assets.training.config import TrainingJob
 from pipeline_assets.training.damaged_shards import find_damaged
 from pipeline_assets.training.device_batches import device_batches
@@ -25,7 +26,7 @@ from pipeline_assets.training.losses import RowLosses
 from pipeline_assets.training.metrics import is_better
 from pipeline_assets.training.model import TabularModel, build_network
 from pipeline_assets.training.not_finite import NotFinite
-from pipeline_assets.training.parallelize import Ranks, on_device, wait_for_all
+from pipeline_assets.training.parallelize import Ranks, on_device
 from pipeline_assets.training.precision import full_float32, set_precision
 from pipeline_assets.training.preconditions import (
     check_network,

@@ -7,14 +7,10 @@ import torch
 
 from pipeline_assets.shards.order import slices_of_rank
 from pipeline_assets.shards.reader import ShardReader
+from pipeline_assets.training.collectives import gather_on_leader, most_of_ranks, sum_over_ranks
 from pipeline_assets.training.metrics import validation_scores
 from pipeline_assets.training.model import BATCH_ROWS, TabularModel
-from pipeline_assets.training.parallelize import (
-    Ranks,
-    gather_on_leader,
-    most_of_ranks,
-    sum_over_ranks,
-)
+from pipeline_assets.training.parallelize import Ranks
 from pipeline_assets.training.tasks import monitors_of
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline_assets.training import parallelize
+from pipeline_assets.training.collectives import gather_on_leader, wait_for_all
 from pipeline_assets.training.config import TrainingConfig, TrainingError, TrainingJob
 from pipeline_assets.training.heartbeat import Heartbeat
 from pipeline_assets.training.parallelize import (
@@ -28,7 +28,6 @@ from pipeline_assets.training.parallelize import (
     clip_gradients,
     join_ranks,
     placed_like,
-    wait_for_all,
     whole,
 )
 from pipeline_assets.training.precision import MixedPrecision
@@ -106,9 +105,8 @@ def check_gather(ranks: Ranks) -> None:
     lengths = (7, 23, 0, 11)[: ranks.world_size]
     expected = np.arange(3 * sum(lengths), dtype=np.float32).reshape(-1, 3)
     start = sum(lengths[: ranks.rank])
-    parallelize._GATHERED_BYTES = 5 * expected[0].nbytes
-    found = parallelize.gather_on_leader(expected[start : start + lengths[ranks.rank]], ranks)
-    parallelize._GATHERED_BYTES = 4 << 20
+    own = expected[start : start + lengths[ranks.rank]]
+    found = gather_on_leader(own, ranks, piece_bytes=5 * expected[0].nbytes)
     assert (found is None) == (not ranks.leads)
     assert found is None or np.array_equal(found, expected)
 

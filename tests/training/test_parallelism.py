@@ -16,12 +16,7 @@ from safetensors.numpy import load_file
 
 from pipeline_assets.shards import ShardReader
 from pipeline_assets.training.config import TrainingConfig, TrainingError, TrainingJob
-from pipeline_assets.training.parallelize import (
-    SHARDED_ALONE,
-    Ranks,
-    check_parallelism,
-    on_device,
-)
+from pipeline_assets.training.parallelize import SHARDED_ALONE, Ranks, check_parallelism, on_device
 from pipeline_assets.training.preconditions import micro_batch_notes
 from pipeline_assets.training.worker import train
 

@@ -20,15 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
+from pipeline_assets.training.collectives import gather_rows, wait_for_all
 from pipeline_assets.training.config import TrainingConfig
 from pipeline_assets.training.device_batches import DeviceBatch
 from pipeline_assets.training.files import json_bytes, write_result
-from pipeline_assets.training.parallelize import (
-    Ranks,
-    gather_rows,
-    is_sharded,
-    wait_for_all,
-)
+from pipeline_assets.training.parallelize import Ranks, is_sharded
 from pipeline_assets.training.profile.clock import HostClock, clock_of
 from pipeline_assets.training.profile.findings import (
     PARTS,

@@ -130,8 +130,10 @@ def _restarts() -> int:
 
 
 def _restarted(job: TrainingJob) -> str:
-    ended = Path(os.environ[FOLDER]) / f"{ENDED}{_restarts() - 1}"
-    why = ended.read_text(encoding="utf-8") if ended.exists() else "a rank of another node ended"
+    folder, why = os.environ.get(FOLDER), "a rank ended"
+    if folder is not None:
+        ended = Path(folder) / f"{ENDED}{_restarts() - 1}"
+        why = ended.read_text("utf-8") if ended.exists() else "a rank of another node ended"
     return f"restarted (attempt {_restarts() + 1} of {job.launch.max_restarts + 1}) after {why}"
 
 

@@ -201,7 +201,7 @@ def test_declared_names_are_checked(make_use_case) -> None:
         make_use_case(gate={"metric": "cards"})
     with pytest.raises(ValueError, match="'f1' is the name of another metric"):
         make_use_case(metrics=[{"name": "f1", "function": COSTS}])
-    with pytest.raises(ValueError, match=r"exclude_known: 'card' .* features.carried"):
+    with pytest.raises(ValueError, match=r"'card' does not go along .* features.carried"):
         make_use_case(exclude_known=["card"])
 
 

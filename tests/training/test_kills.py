@@ -165,7 +165,7 @@ def test_two_nodes_give_the_weights_of_two_ranks_on_one(  # type: ignore[no-unty
     nodes = [start(several)]
     agent_of(nodes[0])
     nodes.append(start(several, **pipes.variables))
-    assert [finish(node) for node in nodes] == ["", ""]
+    assert [finish(node) for node in nodes] == [f"the model is in {several.output}\n", ""]
     assert "2 x cpu" in pipes.logged()[0]
     assert sum(text.startswith("epoch ") for text in pipes.logged()) == 3
     for name in FILES:

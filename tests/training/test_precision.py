@@ -63,9 +63,9 @@ def test_bfloat16_learns_in_float32_weights(make_job) -> None:  # type: ignore[n
     assert {tensor.dtype.name for tensor in kept.values()} == {"float32", "int64"}
 
 
-@pytest.mark.parametrize("parts", [2, 3, 100])
+@pytest.mark.parametrize("parts", [2, 3, 64])
 def test_micro_batches_change_nothing_but_rounding(make_job, parts: int) -> None:  # type: ignore[no-untyped-def]
-    # Batches of 64 rows in 3 parts are unequal; in 100 some are empty.
+    # Batches of 64 rows in 3 parts are unequal; in 64 parts the last, smaller one has some that are empty.
     plain, in_parts = make_job(max_epochs=2), make_job(max_epochs=2, gradient_accumulation=parts)
     train(plain)
     train(in_parts)

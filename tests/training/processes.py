@@ -91,6 +91,18 @@ def agent_of(process: subprocess.Popen[str]) -> psutil.Process:
     raise AssertionError("the agent did not start")
 
 
+def until_it_listens(endpoint: str) -> None:
+    """Return when a process holds the rendezvous at an endpoint: of two agents either may be first."""
+    host, _, port = endpoint.rpartition(":")
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex((host, int(port))) == 0:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"nobody listens at {endpoint}")
+
+
 def after_epochs(job: TrainingJob, epochs: int) -> None:
     """Return when so many epochs are done."""
     path = Path(job.output) / "metrics.jsonl"

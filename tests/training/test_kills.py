@@ -25,6 +25,7 @@ from tests.training.processes import (
     finish,
     free_endpoint,
     on,
+    until_it_listens,
     workers,
 )
 
@@ -174,10 +175,11 @@ def test_two_nodes_give_the_weights_of_two_ranks_on_one(  # type: ignore[no-unty
 
 @pytest.mark.skipif(not FULL, reason="PIPELINE_TEST_FULL=1")
 def test_a_node_that_is_lost_leaves_the_others_to_go_on(long_job, start: Start) -> None:  # type: ignore[no-untyped-def]
-    alone, job = long_job(), long_job()
+    alone, job, endpoint = long_job(), long_job(), free_endpoint()
     finish(start(on(alone, processes=1)))
-    several = on(job, processes=1, nnodes="1:2", rdzv_endpoint=free_endpoint(), max_restarts=1)
+    several = on(job, processes=1, nnodes="1:2", rdzv_endpoint=endpoint, max_restarts=1)
     head = start(several)
+    until_it_listens(endpoint)
     other = start(several)
     family, remaining = family_of(other, 1), family_of(head, 1)
     in_mid_epoch(job, random.Random(0))

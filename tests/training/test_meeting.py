@@ -13,7 +13,14 @@ import pytest
 
 from pipeline_assets.training.config import TrainingError
 from pipeline_assets.training.meeting import Introduction, check_together, reporter_of
-from tests.training.processes import after_epochs, all_gone, family_of, free_endpoint, on
+from tests.training.processes import (
+    after_epochs,
+    all_gone,
+    family_of,
+    free_endpoint,
+    on,
+    until_it_listens,
+)
 
 Start = Callable[..., subprocess.Popen[str]]
 pytestmark = pytest.mark.timeout(200)
@@ -70,6 +77,7 @@ def test_a_rendezvous_that_is_lost_during_the_training(make_job, start: Start) -
         rdzv_endpoint=endpoint,
     )
     head = start(job)
+    until_it_listens(endpoint)
     other = start(job)
     family = family_of(head, 1) + family_of(other, 1)
     after_epochs(job, 1)

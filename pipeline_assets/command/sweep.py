@@ -1,6 +1,5 @@
 """`pipeline_assets sweep`: how many rows a second this machine trains a use case, with other settings."""
 
-import tempfile
 from pathlib import Path
 
 from pipeline_assets.command.errors import CommandError
@@ -17,6 +16,7 @@ from pipeline_assets.spec.training_dates import (
     require_published,
     training_partitions,
 )
+from pipeline_assets.temporary import temporary_folder
 from pipeline_assets.training.config import (
     LaunchConfig,
     ModelConfig,
@@ -44,8 +44,8 @@ def sweep_use_case(name: str, what: What = "dataloader", *, seconds: float = SEC
     use_case = find_use_case(name)
     environment = load_environment()
     lake = open_lake(environment)
-    with tempfile.TemporaryDirectory(prefix="pipeline_assets_sweep_") as folder:
-        sweep(_job(use_case, environment, lake, Path(folder)), what, seconds=seconds)
+    with temporary_folder("sweep_shards") as folder:
+        sweep(_job(use_case, environment, lake, folder), what, seconds=seconds)
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from pipeline_assets.registry.versions import (
     set_alias,
 )
 from pipeline_assets.spec import UseCase
+from pipeline_assets.temporary import temporary_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,12 +83,12 @@ def register(
         tags[TRAINING_DATE] = training_date
     with store_errors(tracking_uri, f"register {use_case.model_name!r}"):
         with (
-            tempfile.TemporaryDirectory(prefix="pipeline_assets_serving_") as folder,
+            temporary_folder("serving") as folder,
             _run(mlflow, store, tracking_uri, use_case, mlflow_run_id) as run_id,
         ):
             created = _registered_before(store, use_case, run_id, tags)
             if created is None:
-                serving = Path(folder) / "serving.json"
+                serving = folder / "serving.json"
                 serving.write_text(
                     json.dumps(
                         {

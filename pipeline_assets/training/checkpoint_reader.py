@@ -1,6 +1,5 @@
 """Reading checkpoints: which one to go on from, and its tensors into network and optimiser."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +9,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from pipeline_assets.shards.verified import sha256_of
 from pipeline_assets.training.checkpoint import STATE, TENSORS, TrainingState, checkpoint_names
 from pipeline_assets.training.parallelize import placed_like
-
-_CHUNK_BYTES = 2**22
 
 
 def load_checkpoint(
@@ -44,7 +42,7 @@ def load_checkpoint(
             described = json.loads((folder / name / STATE).read_text(encoding="utf-8"))
             expected = described.pop("sha256")
             state = TrainingState(**described)
-            found = _sha256(content, on_progress)
+            found = sha256_of(content, on_progress)
         except (OSError, ValueError, KeyError, TypeError) as error:
             notes.append(f"checkpoint {folder / name} is unreadable and passed over: {error!r}")
             continue
@@ -95,12 +93,3 @@ def _below(stored: Any, prefix: str) -> dict[str, Tensor]:
         for name in names
         if name.startswith(prefix)
     }
-
-
-def _sha256(path: Path, on_progress: Callable[[], None]) -> str:
-    digest, chunk = hashlib.sha256(), memoryview(bytearray(_CHUNK_BYTES))
-    with path.open("rb", buffering=0) as file:
-        while size := file.readinto(chunk):
-            digest.update(chunk[:size])
-            on_progress()
-    return digest.hexdigest()

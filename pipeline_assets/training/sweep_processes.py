@@ -6,7 +6,6 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Generator, Sequence
@@ -14,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from pipeline_assets.temporary import temporary_folder
 from pipeline_assets.training.config import TrainingError, TrainingJob
 from pipeline_assets.training.processes import OUT_OF_MEMORY, STORE_FOLDER, SWEEP_PID
 
@@ -73,13 +73,13 @@ def measure(
 
 
 def _results(plan: dict[str, Any], ranks: int, threads: int) -> Generator[dict[str, Any]]:
-    with tempfile.TemporaryDirectory(prefix="pipeline_assets_sweep_") as folder:
-        path = Path(folder) / "plan.json"
+    with temporary_folder("sweep") as folder:
+        path = folder / "plan.json"
         path.write_text(json.dumps(plan))
         environment = os.environ | {
             "WORLD_SIZE": str(ranks),
             "LOCAL_WORLD_SIZE": str(ranks),
-            STORE_FOLDER: folder,
+            STORE_FOLDER: str(folder),
             "GLOO_SOCKET_IFNAME": "lo",
             "NCCL_SOCKET_IFNAME": "=lo",
             "OMP_NUM_THREADS": str(threads),
@@ -112,7 +112,7 @@ def _results(plan: dict[str, Any], ranks: int, threads: int) -> Generator[dict[s
                 process.communicate()
 
 
-def _followed(processes: list[subprocess.Popen[str]], folder: str) -> Generator[dict[str, Any]]:
+def _followed(processes: list[subprocess.Popen[str]], folder: Path) -> Generator[dict[str, Any]]:
     """Yield what the leading rank writes, until it has ended or any other has failed."""
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     reader = threading.Thread(target=_read, args=(processes[0], lines), daemon=True)
@@ -181,5 +181,5 @@ def _result(line: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and ("candidate" in found or "error" in found) else None
 
 
-def _said_by(folder: str, rank: int) -> Path:
-    return Path(folder) / f"rank{rank}.txt"
+def _said_by(folder: Path, rank: int) -> Path:
+    return folder / f"rank{rank}.txt"

@@ -84,26 +84,24 @@ train(job, Watch())
 """
 
 
-def write_data(folder: Path, rows: int, *, validation: int = 0) -> ShardIndex:
+def write_data(folder: Path, rows: int) -> ShardIndex:
     """Write shards of random values whose labels are sorted: the worst case for a shuffle."""
     rng = np.random.default_rng(0)
     shards = []
-    for split, total in (("train", rows), ("validation", validation)):
-        for at, start in enumerate(range(0, total, SHARD_ROWS)):
-            count = min(SHARD_ROWS, total - start)
-            row_id = np.arange(start, start + count)
-            file = f"{split}/shard-{at:05d}.safetensors"
-            shards.append(
-                write_shard(
-                    str(folder / file),
-                    numeric=rng.random((count, NUMERIC), dtype=np.float32),
-                    categorical=rng.integers(0, 2**62, (count, CATEGORICAL)),
-                    label=(row_id >= total * 0.9).astype(np.float32),
-                    row_id=row_id,
-                    file=file,
-                    split=split,
-                )
+    for at, start in enumerate(range(0, rows, SHARD_ROWS)):
+        count = min(SHARD_ROWS, rows - start)
+        row_id = np.arange(start, start + count)
+        file = f"train/shard-{at:05d}.safetensors"
+        shards.append(
+            write_shard(
+                str(folder / file),
+                numeric=rng.random((count, NUMERIC), dtype=np.float32),
+                categorical=rng.integers(0, 2**62, (count, CATEGORICAL)),
+                label=(row_id >= rows * 0.9).astype(np.float32),
+                row_id=row_id,
+                file=file,
             )
+        )
     index = ShardIndex(
         numeric=tuple(f"n{k}" for k in range(NUMERIC)),
         categorical=tuple(f"c{k}" for k in range(CATEGORICAL)),

@@ -54,6 +54,8 @@ class MappedShard:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise _unreadable(path, error) from None
+        self._in_order = True
+        self.will_read(in_order=False)
         expected = {
             "numeric": ("F32", (shard.rows, numeric)),
             "categorical": ("I64", (shard.rows, categorical)),
@@ -75,6 +77,16 @@ class MappedShard:
             raise DamagedShard(
                 f"shard {path} has a damaged header: its columns do not lie in the file ({error}): {_REMEDY}"
             ) from None
+
+    def will_read(self, *, in_order: bool) -> None:
+        """Tell the kernel how rows are read from now on.
+
+        In order, it reads on by itself. Not so in blocks anywhere: by default each page that is missing brings
+        the megabytes around it, which push out, where memory is scarce, the blocks that were read ahead.
+        """
+        if in_order != self._in_order:
+            self._in_order = in_order
+            self._map.madvise(mmap.MADV_NORMAL if in_order else mmap.MADV_RANDOM)
 
     def will_need(self, start: int, rows: int) -> None:
         """Have the kernel read some rows ahead, without waiting for it."""

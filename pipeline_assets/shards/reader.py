@@ -152,9 +152,7 @@ class ShardReader:
 
     def arrays(self) -> Rows:
         """All rows of the split, in the order of the shards."""
-        return Rows(
-            *(np.concatenate(parts) for parts in zip(*(shard.rows for shard in self._open)))
-        )
+        return Rows(*map(np.concatenate, zip(*self.iter_blocks(self.rows))))
 
     def iter_blocks(self, rows: int, *, rank: int = 0, world_size: int = 1) -> Iterator[Rows]:
         """Yield a rank's contiguous part in order, at most `rows` at a time, as views."""
@@ -164,7 +162,9 @@ class ShardReader:
         needed = np.flatnonzero((ends > first) & (starts < end)).tolist()
         self._open.begin(needed)
         for number in needed:
-            columns, at = self._open[number].rows, int(starts[number])
+            shard, at = self._open[number], int(starts[number])
+            shard.will_read(in_order=True)
+            columns = shard.rows
             low, high = max(first - at, 0), min(end - at, len(columns.row_id))
             for start in range(low, high, rows):
                 stop = min(start + rows, high)

@@ -108,6 +108,7 @@ class Windows:
         at = before = 0
         for block in blocks:
             shard, start = self._shards[int(order.shard[block])], int(order.start[block])
+            shard.will_read(in_order=False)
             here = slice(start, start + int(order.rows[block]))
             count = here.stop - here.start
             if mine is None:

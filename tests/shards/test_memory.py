@@ -1,6 +1,7 @@
 """What a reader holds and touches: two windows, whatever the size of the data set; at a resume only them."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline_assets.shards import ShardReader
+from tests.memory_limit import memory_limit
 
 MakeShards = Callable[..., Path]
 
@@ -55,6 +57,50 @@ def test_an_epoch_of_four_times_the_memory_that_may_be_used(
         check=False,
     )
     assert done.stdout.splitlines() == ["True", "all rows at once do not fit"], done.stderr
+
+
+READ = """
+import sys
+from pathlib import Path
+from pipeline_assets.shards import ShardReader
+
+def from_disk():
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("read_bytes"))
+
+reader = ShardReader(sys.argv[1], "train", window_rows=16_384)
+for block in reader.iter_blocks(1024):
+    block.label.sum()
+before = from_disk()
+rows = sum(len(batch.rows.label) for batch in reader.batches(1024))
+print(rows == reader.rows, (from_disk() - before) / sum(shard.bytes for shard in reader.shards))
+"""
+
+
+def test_an_epoch_reads_everything_once_where_the_page_cache_holds_a_quarter(
+    make_shards: MakeShards,
+) -> None:
+    folder = make_shards(*[200_000] * 8, numeric=40, categorical=4)
+    size = 1_600_000 * (40 * 4 + 4 * 8 + 12)
+    for path in folder.rglob("*.safetensors"):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    with memory_limit(size // 4) as limited:
+        if limited is None:
+            pytest.skip("this user can make no control group of limited memory")
+        done = subprocess.run(
+            [sys.executable, "-c", READ, str(folder)],
+            capture_output=True,
+            text=True,
+            check=True,
+            preexec_fn=limited,
+            timeout=60,
+        )
+    complete, share = done.stdout.split()
+    assert complete == "True"
+    # Blocks begin and end within pages.
+    assert 0.9 < float(share) < 1.3
 
 
 def test_a_resume_reads_nothing_but_the_shards_that_it_needs(make_shards: MakeShards) -> None:

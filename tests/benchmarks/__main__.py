@@ -12,6 +12,7 @@ BENCHMARKS = (
     "loader",
     "large_data",
     "training",
+    "training_ranks",
     "checkpoints",
     "training_gpu",
     "churn_quality",

@@ -3,21 +3,16 @@
 All train the shipped perceptron on the same rows with the same optimiser, clipping and batches; times
 are of training epochs, without validation. The loops take turns, and each counts its best epoch, since
 other work on the machine only ever slows. One thread of torch is the default: it is what each of two ranks
-has on two cores, and threads that wait for each other measure other work. Two ranks are compared with two trainings that know nothing
-of each other and run at the same time: what the machine gives to two processes; these run on CPUs, the
-loops in one process on a GPU where there is one. What a GPU is used for is in `training_gpu`.
+has on two cores, and threads that wait for each other measure other work. The loops run on a GPU where there
+is one; what that is used for is in `training_gpu`, several ranks in `training_ranks`.
 """
 
 import argparse
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
@@ -46,7 +41,6 @@ from tests.benchmarks.training_peers import (
 
 BATCH, VOCABULARY, VALIDATION = 4096, 50, 4096
 PACKAGES = ["torch", "numpy", "pytorch-lightning"]
-_ON_CPUS = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def make_job(folder: Path, columns: Columns, *, batch_size: int, epochs: int) -> TrainingJob:
@@ -97,7 +91,7 @@ def ours(job: TrainingJob, turn: int) -> float:
     )
     train(job)
     torch.use_deterministic_algorithms(False)
-    return max(_rates(output))
+    return max(rates(output))
 
 
 def loops(rows: int, turns: int, few: int) -> Table:
@@ -112,11 +106,11 @@ def loops(rows: int, turns: int, few: int) -> Table:
     with tempfile.TemporaryDirectory() as name:
         job = make_job(Path(name), columns, batch_size=BATCH, epochs=3)
         bare = limit(job, columns, device)
-        rates, limits = [], []
+        loop, limits = [], []
         for turn in range(turns):
-            rates.append(ours(job, turn))
+            loop.append(ours(job, turn))
             limits.append(max(rows_per_second(bare) for _ in range(3)))
-        mine = max(rates)
+        mine = max(loop)
         table.row("the loop, on shards", rows / mine, note=f"{mine:,.0f} rows/s")
         _against(table, "the update alone, tensors in memory (the limit)", mine, max(limits), 0.95)
         if find_spec("pytorch_lightning") is None:
@@ -131,61 +125,8 @@ def loops(rows: int, turns: int, few: int) -> Table:
     return table
 
 
-def ranks(rows: int, epochs: int, turns: int) -> Table:
-    """Two ranks against two trainings at the same time; all processes have one thread."""
-    columns = make_columns(rows)
-    columns["categorical"] %= VOCABULARY + 5
-    table = Table(f"Two gloo ranks, {BATCH:,} rows a rank, one thread each")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        alone = make_job(folder / "alone", columns, batch_size=BATCH, epochs=epochs)
-        both = make_job(folder / "both", columns, batch_size=2 * BATCH, epochs=epochs)
-        together, apart = [], []
-        for turn in range(turns):
-            together.append(_run_ranks(both, folder / f"both-{turn}"))
-            apart.append(_run_apart(alone, [folder / f"alone-{turn}-{k}" for k in range(2)]))
-    table.row("two trainings at the same time", None, note=f"{max(apart):,.0f} rows/s together")
-    rate = max(together)
-    table.row(
-        "two ranks", rows / rate, ratio=rate / max(apart), aim=0.9, note=f"{rate:,.0f} rows/s"
-    )
-    return table
-
-
-def _run_ranks(job: TrainingJob, output: Path) -> float:
-    path = _write(dataclasses.replace(job, launch=LaunchConfig(processes=2)), output)
-    environment = {**os.environ, **_ON_CPUS}
-    command = [sys.executable, "-m", "pipeline_assets.training.launch", str(path)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-    return median(_rates(output)[1:])
-
-
-def _run_apart(job: TrainingJob, outputs: list[Path]) -> float:
-    environment = {**os.environ, **_ON_CPUS}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "pipeline_assets.training.worker", str(_write(job, output))],
-            stdout=subprocess.DEVNULL,
-            env=environment,
-        )
-        for output in outputs
-    ]
-    for process in processes:
-        if process.wait() != 0:
-            raise SystemExit(f"a training ended with status {process.returncode}")
-    return sum(median(_rates(output)[1:]) for output in outputs)
-
-
-def _write(job: TrainingJob, output: Path) -> Path:
-    """Write the job of one run, with folders of its own, and return the file."""
-    output.mkdir(parents=True)
-    job = dataclasses.replace(job, output=str(output), checkpoints=str(output / "checkpoints"))
-    path = output / "job.json"
-    path.write_text(json.dumps(job.to_dict()))
-    return path
-
-
-def _rates(output: Path) -> list[float]:
+def rates(output: Path) -> list[float]:
+    """Rows per second of each epoch of a training."""
     lines = (output / METRICS_FILE).read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["rows_per_second"] for line in lines]
 
@@ -207,11 +148,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--few", type=int, default=25 * BATCH, help="rows for loops that are slow")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="of torch, for one process")
-    parser.add_argument("--epochs", type=int, default=5, help="of the ranks")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     loops(options.rows, options.turns, options.few).print(packages=PACKAGES)
-    ranks(options.rows, options.epochs, options.turns).print(packages=PACKAGES)
 
 
 if __name__ == "__main__":

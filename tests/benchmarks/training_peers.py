@@ -23,9 +23,15 @@ def device_of_loop() -> torch.device:
     return torch.device("cuda", 0) if torch.cuda.device_count() else torch.device("cpu")
 
 
-def limit(job: TrainingJob, columns: Columns, device: torch.device) -> Epoch:
-    """Tensors in the device's memory, a permutation, and nothing but the update."""
-    network, optimizer = _parts(job, device)
+def limit(
+    job: TrainingJob,
+    columns: Columns,
+    device: torch.device,
+    wrap: Callable[[nn.Module], nn.Module] = nn.Module.train,
+) -> Epoch:
+    """Tensors in the device's memory, a permutation, and nothing but the update of a network, wrapped or not."""
+    plain, optimizer = _parts(job, device)
+    network = wrap(plain)
     tensors = [
         torch.from_numpy(columns[name]).to(device) for name in ("numeric", "categorical", "label")
     ]
@@ -36,7 +42,7 @@ def limit(job: TrainingJob, columns: Columns, device: torch.device) -> Epoch:
         for step, start in enumerate(range(0, len(order), size)):
             rows = order[start : start + size]
             numeric, categorical, label = (tensor[rows] for tensor in tensors)
-            set_row_keys(network, ids[rows], step, 0)
+            set_row_keys(plain, ids[rows], step, 0)
             _update(network, optimizer, numeric, categorical, label, job.training.gradient_clip)
         if device.type == "cuda":
             torch.cuda.synchronize(device)

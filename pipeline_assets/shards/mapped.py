@@ -13,6 +13,7 @@ from pipeline_assets.shards.errors import DamagedShard, ShardError
 from pipeline_assets.shards.index import Shard
 from pipeline_assets.shards.verified import sha256_of
 
+_REQUEST_BYTES = 128 << 10
 _REMEDY = "materialise tensor_shards again"
 _DTYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 
@@ -82,7 +83,8 @@ class MappedShard:
         """Tell the kernel how rows are read from now on.
 
         In order, it reads on by itself. Not so in blocks anywhere: by default each page that is missing brings
-        the megabytes around it, which push out, where memory is scarce, the blocks that were read ahead.
+        what lies around it (as much as the disk's read-ahead, up to megabytes), which pushes out, where memory is
+        scarce, the blocks that were read ahead.
         """
         if in_order != self._in_order:
             self._in_order = in_order
@@ -94,8 +96,10 @@ class MappedShard:
             width = column.nbytes // len(column)
             first = (offset + start * width) // mmap.PAGESIZE * mmap.PAGESIZE
             end = offset + (start + rows) * width
-            if end > first:
-                self._map.madvise(mmap.MADV_WILLNEED, first, end - first)
+            # Of a request the kernel reads no more than a device takes at once, 128 KiB and more; the rest
+            # would come page by page.
+            for at in range(first, end, _REQUEST_BYTES):
+                self._map.madvise(mmap.MADV_WILLNEED, at, min(_REQUEST_BYTES, end - at))
 
 
 def check_file(

@@ -4,7 +4,7 @@ import resource
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path
 
@@ -133,11 +133,6 @@ class OpenShards:
         mapped = MappedShard(path, shard, *self._columns)
         _maps.put(self._reader, number, mapped)
         return mapped
-
-    def __iter__(self) -> Iterator[MappedShard]:
-        """All shards, in order."""
-        self.begin(range(len(self._shards)))
-        return (self[number] for number in range(len(self._shards)))
 
     def _local(self, shard: Shard) -> Path:
         return Path(self._folder) / shard.file

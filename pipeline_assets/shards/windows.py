@@ -50,6 +50,8 @@ class Windows:
         self._pool = pool
         self._at = self._following = self._ahead = -1
         self._used = 0
+        self._unread: set[int] = set()
+        """Blocks whose shard was not here yet when they should have been read ahead."""
         self._window: _Window | None = None
         self._next: Future[_Window] | None = None
 
@@ -109,6 +111,9 @@ class Windows:
         for block in blocks:
             shard, start = self._shards[int(order.shard[block])], int(order.start[block])
             shard.will_read(in_order=False)
+            if block in self._unread:
+                self._unread.remove(block)
+                shard.will_need(start, int(order.rows[block]))
             here = slice(start, start + int(order.rows[block]))
             count = here.stop - here.start
             if mine is None:
@@ -150,5 +155,7 @@ class Windows:
         order = self._order
         for block in order.blocks_of(window):
             shard = self._shards.if_here(int(order.shard[block]))
-            if shard is not None:
+            if shard is None:
+                self._unread.add(block)
+            else:
                 shard.will_need(int(order.start[block]), int(order.rows[block]))

@@ -51,6 +51,8 @@ def bare(job_path: str, rows: str, rank: str, store: str) -> None:
 
 def ranks(rows: int, epochs: int, turns: int) -> Table:
     """The table."""
+    # Ranks must have equally many batches.
+    rows -= rows % (2 * BATCH)
     columns = _columns(rows)
     table = Table(f"Two gloo ranks, {BATCH:,} rows a rank, one thread each")
     found: list[dict[str, float]] = []

@@ -73,7 +73,8 @@ for block in reader.iter_blocks(1024):
     block.label.sum()
 before = from_disk()
 rows = sum(len(batch.rows.label) for batch in reader.batches(1024))
-print(rows == reader.rows, (from_disk() - before) / sum(shard.bytes for shard in reader.shards))
+share = (from_disk() - before) / sum(shard.bytes for shard in reader.shards)
+print(rows == reader.rows, share, before)
 """
 
 
@@ -82,13 +83,13 @@ def test_an_epoch_reads_everything_once_where_the_page_cache_holds_a_quarter(
 ) -> None:
     folder = make_shards(*[200_000] * 8, numeric=40, categorical=4)
     size = 1_600_000 * (40 * 4 + 4 * 8 + 12)
-    for path in folder.rglob("*.safetensors"):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     with memory_limit(size // 4) as limited:
         if limited is None:
             pytest.skip("this user can make no control group of limited memory")
+        for path in folder.rglob("*.safetensors"):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         done = subprocess.run(
             [sys.executable, "-c", READ, str(folder)],
             capture_output=True,
@@ -97,7 +98,9 @@ def test_an_epoch_reads_everything_once_where_the_page_cache_holds_a_quarter(
             preexec_fn=limited,
             timeout=60,
         )
-    complete, share = done.stdout.split()
+    complete, share, first_pass = done.stdout.split()
+    if first_pass == "0":
+        pytest.skip("the temporary folder is in memory")
     assert complete == "True"
     # Blocks begin and end within pages.
     assert 0.9 < float(share) < 1.3

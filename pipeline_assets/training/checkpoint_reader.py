@@ -42,18 +42,21 @@ def load_checkpoint(
             described = json.loads((folder / name / STATE).read_text(encoding="utf-8"))
             expected = described.pop("sha256")
             state = TrainingState(**described)
+            # Hashing takes long: only of what could be used.
+            if state.fingerprint != fingerprint:
+                notes.append(
+                    f"checkpoint {folder / name} belongs to another training and is passed over"
+                )
+                continue
+            if end_of_epoch and state.in_epoch:
+                continue
             found = sha256_of(content, on_progress)
         except (OSError, ValueError, KeyError, TypeError) as error:
             notes.append(f"checkpoint {folder / name} is unreadable and passed over: {error!r}")
             continue
-        if found != expected:
-            notes.append(f"checkpoint {folder / name} is damaged and passed over")
-        elif state.fingerprint != fingerprint:
-            notes.append(
-                f"checkpoint {folder / name} belongs to another training and is passed over"
-            )
-        elif not (end_of_epoch and state.in_epoch):
+        if found == expected:
             return state, content, notes
+        notes.append(f"checkpoint {folder / name} is damaged and passed over")
     if notes and not end_of_epoch:
         notes.append(f"none of {len(names)} checkpoints in {folder} can be used; starting anew")
     return None, folder, notes

@@ -53,7 +53,10 @@ def main(job_path: str) -> int:
 
         if not isinstance(error, DistError) and "gloo" not in str(error).lower():
             return _unforeseen(job, reason, error)
-        sys.stderr.write(f"training rank {os.environ['RANK']} lost contact with another rank\n")
+        # With what the backend says: it may be the backend itself that does not work here.
+        sys.stderr.write(
+            f"training rank {os.environ['RANK']} lost contact with another rank: {error}\n"
+        )
         return 1
     except Exception as error:  # noqa: BLE001 - the processes that wait for this one shall know why
         return _unforeseen(job, reason, error)

@@ -82,6 +82,9 @@ def run_trial(
         )
         try:
             Trainer(proposed, join_ranks(), reports, Heartbeat()).run()
+        except torch.AcceleratorError:
+            # The device is lost to this process: Ray tries the trial again in another one.
+            raise
         except (TrainingError, RuntimeError) as error:
             # Settings that do not work are a result; the worker lives on for the next trial.
             tune.report({FAILED: f"{error}"})

@@ -23,7 +23,10 @@ one of them by the thread that writes. Half of the 5 % that training may become 
 memory bandwidth and cache from it."""
 SECONDS_PER_BYTE = 3e-9
 """Of a processor, to copy, write and hash: what is expected before the first checkpoint has shown it."""
+PATIENCE_SECONDS, SLOWEST_BYTES_PER_SECOND = 60.0, 10_000_000
+"""A checkpoint that takes longer, by its size, is no progress any more: the file system may hang."""
 _MEETING_SECONDS = 1.0
+_DONE, _WRITES, _HANGS = 0, 1, 2
 
 
 class CheckpointWriter:
@@ -34,7 +37,8 @@ class CheckpointWriter:
 
     Args:
         folder: where checkpoints are published.
-        on_progress: called about once a second while somebody waits for the thread.
+        on_progress: called about once a second while somebody waits for the thread, as long as a checkpoint of
+            that size may take.
     """
 
     def __init__(self, folder: Path, on_progress: Callable[[], None] = lambda: None) -> None:
@@ -42,6 +46,7 @@ class CheckpointWriter:
         self._on_progress = on_progress
         self._pool = futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: futures.Future[None] | None = None
+        self._patience_ends = 0.0
         self.processor_seconds = 0.0
         """What the last one took of a processor."""
 
@@ -54,8 +59,8 @@ class CheckpointWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        while self.writes_for(1.0):
-            self._on_progress()
+        while writes := self._writes():
+            self._go_on(writes)
         self._pool.shutdown()
         if error is None:
             self.wait()
@@ -73,13 +78,15 @@ class CheckpointWriter:
             TrainingError: the one before it could not be written.
         """
         self.wait()
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        self._patience_ends = time.monotonic() + PATIENCE_SECONDS + size / SLOWEST_BYTES_PER_SECOND
         described = dataclasses.asdict(state)
         self._pending = self._pool.submit(self._write, described, state.name, tensors)
 
     def wait(self) -> None:
         """Return when all is written. Raises `TrainingError` where that failed."""
-        while self.writes_for(1.0):
-            self._on_progress()
+        while writes := self._writes():
+            self._go_on(writes)
         pending, self._pending = self._pending, None
         if pending is None:
             return
@@ -94,9 +101,20 @@ class CheckpointWriter:
 
     def wait_on_all(self, ranks: Ranks) -> None:
         """As `wait`, on all ranks together: those that write nothing live as long as the one that does."""
-        while sum_over_ranks(torch.tensor(int(self.writes_for(1.0))), ranks).item():
-            self._on_progress()
+        while writes := int(sum_over_ranks(torch.tensor(self._writes()), ranks)):
+            self._go_on(writes)
         self.wait()
+
+    def _writes(self) -> int:
+        """Wait at most a second; say whether one is still being written, and takes too long."""
+        if not self.writes_for(1.0):
+            return _DONE
+        return _WRITES if time.monotonic() < self._patience_ends else _HANGS
+
+    def _go_on(self, writes: int) -> None:
+        """Say that all is well, unless it hangs: then nobody does, and whoever watches ends the training."""
+        if writes == _WRITES:
+            self._on_progress()
 
     def _write(self, described: dict[str, Any], name: str, tensors: dict[str, Tensor]) -> None:
         started = time.thread_time()

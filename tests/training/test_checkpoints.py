@@ -117,9 +117,12 @@ class Counting(Heartbeat):
         self.count += 1
 
 
-def test_waiting_for_the_last_checkpoint_is_a_sign_of_life(  # type: ignore[no-untyped-def]
-    make_job, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("hangs", [False, True])
+def test_waiting_for_the_last_checkpoint_is_a_sign_of_life_unless_it_hangs(  # type: ignore[no-untyped-def]
+    make_job, monkeypatch: pytest.MonkeyPatch, hangs: bool
 ) -> None:
+    if hangs:
+        monkeypatch.setattr(checkpoint_writer, "PATIENCE_SECONDS", 0.0)
     heartbeat, during = Counting(), []
     write = checkpoint_writer.write_checkpoint
 
@@ -131,7 +134,7 @@ def test_waiting_for_the_last_checkpoint_is_a_sign_of_life(  # type: ignore[no-u
 
     monkeypatch.setattr(checkpoint_writer, "write_checkpoint", slow)
     train(make_job(max_epochs=1), heartbeat)
-    assert len(during) == 1 and during[0] >= 1
+    assert len(during) == 1 and (during[0] == 0) == hangs
 
 
 def test_reading_takes_little_memory_and_keeps_nothing_of_the_file(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """A study: trials of a search space with Ray Tune, noted in a journal from which the next execution continues."""
 
+from __future__ import annotations
+
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pipeline_assets.spec import Tuning
 from pipeline_assets.spec.factory_options import default_options
@@ -16,6 +18,9 @@ from pipeline_assets.tuning.ray_session import RaySession, ray_session
 from pipeline_assets.tuning.settings import declared_settings
 from pipeline_assets.tuning.space import choices, distributions, encoded
 from pipeline_assets.tuning.trials import Trial, best_trial
+
+if TYPE_CHECKING:
+    from pipeline_assets.tuning.halving import Halving
 
 Listener = Callable[[Trial], None]
 """Is told each trial when it begins, after each of its epochs, and when it is over."""
@@ -111,7 +116,7 @@ def _run_missing(
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=_search(job, tuning, seed, journal, mode),
+            search_alg=_search(job, tuning, seed, journal, mode, halving),
             scheduler=halving,
             num_samples=tuning.trials - len(journal.finished),
             max_concurrent_trials=min(at_once, tuning.max_concurrent or at_once),
@@ -132,7 +137,14 @@ def _run_missing(
         raise watch.error
 
 
-def _search(job: TrainingJob, tuning: Tuning, seed: int, journal: Journal, mode: str) -> Any:
+def _search(
+    job: TrainingJob,
+    tuning: Tuning,
+    seed: int,
+    journal: Journal,
+    mode: str,
+    halving: Halving | None,
+) -> Any:
     """Who proposes settings: first those declared and those of interrupted trials, then the sampler's."""
     from optuna.samplers import RandomSampler, TPESampler
 
@@ -148,6 +160,7 @@ def _search(job: TrainingJob, tuning: Tuning, seed: int, journal: Journal, mode:
     own_seed = (seed if tuning.seed is None else tuning.seed) + 1_000_003 * len(journal.finished)
     sampler = TPESampler if tuning.search == "optuna" else RandomSampler
     search = Search(
+        ended=() if halving is None else halving.ended,
         space=cast(dict[str, Any], distributions(space)),
         metric=BEST,
         mode=mode,
@@ -155,13 +168,15 @@ def _search(job: TrainingJob, tuning: Tuning, seed: int, journal: Journal, mode:
         points_to_evaluate=[point for of in first if (point := encoded(space, of)) is not None],
     )
     for trial in journal.finished:
-        point = encoded(space, trial.settings)
+        point, scores = encoded(space, trial.settings), best_so_far(trial, monitor)
         if point is not None:
             search.add_evaluated_point(
                 point,
                 cast(float, trial.score(monitor)),
                 error=trial.outcome == "failed" or trial.score(monitor) is None,
-                intermediate_values=best_so_far(trial, monitor),
+                pruned=trial.outcome == "stopped",
+                # It counts them from 0, epochs are counted from 1.
+                intermediate_values=[*scores[:1], *scores],
             )
     return search
 

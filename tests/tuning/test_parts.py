@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from optuna.samplers import RandomSampler
 
 from pipeline_assets.spec import Tuning
 from pipeline_assets.spec.factory_options import default_options
@@ -20,8 +21,10 @@ from pipeline_assets.tuning.halving import Halving
 from pipeline_assets.tuning.importance import importances
 from pipeline_assets.tuning.journal import Journal
 from pipeline_assets.tuning.plots import importance_bars, parallel_coordinates, score_limits
+from pipeline_assets.tuning.search import Search
 from pipeline_assets.tuning.settings import declared_settings, decoded, with_settings
 from pipeline_assets.tuning.space import choices, distributions, encoded
+from pipeline_assets.tuning.trial import BEST, FAILED
 from pipeline_assets.tuning.trials import Trial, best_trial, ranked
 from tests.tuning.conftest import SPACE
 
@@ -187,6 +190,28 @@ def test_halving_judges_by_the_trials_of_before_an_interruption(mode: str, sign:
 
     assert stopped(remembers=True) == {"new"}
     assert stopped(remembers=False) == set()
+
+
+def test_optuna_hears_which_trials_were_ended_early(tuning: Callable[..., Tuning]) -> None:
+    heard: dict[int, tuple[str, dict[int, float]]] = {}
+
+    class Sampler(RandomSampler):
+        def after_trial(self, study: Any, trial: Any, state: Any, values: Any) -> None:
+            heard[trial.number] = state.name, trial.intermediate_values
+
+    ended = {"b"}
+    space: Any = distributions(tuning().space)
+    search = Search(space=space, metric=BEST, mode="max", sampler=Sampler(), ended=ended)
+    for name in ("a", "b", "c"):
+        search.suggest(name)
+        search.on_trial_result(name, {"training_iteration": 1, BEST: 0.6})
+    search.on_trial_complete("a", {"training_iteration": 2, BEST: 0.7})
+    # Ray tells what comes after its scheduler's decision only at the end.
+    search.on_trial_complete("b", {"training_iteration": 2, BEST: 0.65})
+    search.on_trial_complete("c", {"training_iteration": 2, FAILED: "no such layer"})
+    assert heard[0][0] == "COMPLETE"
+    assert heard[1] == ("PRUNED", {1: 0.6, 2: 0.65})
+    assert heard[2][0] == "FAIL"
 
 
 def test_the_setting_that_decides_matters_most(tuning: Callable[..., Tuning]) -> None:

@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch import nn
 
 from pipeline_assets.training.config import LaunchConfig, TrainingJob
-from tests.benchmarks.loader import make_columns
+from tests.benchmarks.loader import Columns, make_columns
 from tests.benchmarks.report import Table
 from tests.benchmarks.training import BATCH, VOCABULARY, make_job, rates
 from tests.benchmarks.training_peers import limit, rows_per_second
@@ -43,8 +43,8 @@ def bare(job_path: str, rows: str, rank: str, store: str) -> None:
 
     wrap = replicated if store else nn.Module.train
     epoch = limit(job, columns, torch.device("cpu"), wrap)
-    rates = [rows_per_second(epoch) for _ in range(job.training.max_epochs)]
-    print(median(rates[1:]), flush=True)
+    found = [rows_per_second(epoch) for _ in range(job.training.max_epochs)]
+    print(median(found[1:]), flush=True)
     # As in a training: destroying the group may hang.
     os._exit(0)
 
@@ -82,7 +82,7 @@ def ranks(rows: int, epochs: int, turns: int) -> Table:
     return table
 
 
-def _columns(rows: int) -> dict:
+def _columns(rows: int) -> Columns:
     columns = make_columns(rows)
     columns["categorical"] %= VOCABULARY + 5
     return columns
